@@ -1,0 +1,1 @@
+"""Computing, with torch: images -> views -> network -> objective -> step; writes run folders."""

@@ -1,0 +1,274 @@
+"""Backbones and the projection head: images -> features -> logits."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from twist.runs.config import NetworkConfig
+
+
+class Outputs(NamedTuple):
+    """What the network says of its rows, view-major when several views went in.
+
+    Attributes
+    ----------
+    features
+        ``[R, D]``, the backbone's output.
+    logits
+        ``[R, C]``, the head's output, not yet divided by the temperature.
+    """
+
+    features: Float[Tensor, "R D"]
+    logits: Float[Tensor, "R C"]
+
+
+class SmallConv(nn.Module):
+    """A small convolutional network for images of about 8 to 64 pixels.
+
+    Each block is a 3x3 convolution, batch norm, ReLU; between two blocks the side is halved while 4 pixels or more are
+    left. The last maps, averaged to a small grid, are the feature vector.
+
+    Parameters
+    ----------
+    in_channels
+        Channels of the images.
+    widths
+        Channels of the blocks.
+    pool_side
+        Side of that grid: with 1 a feature tells what is in the image, with more also where.
+
+    Examples
+    --------
+    >>> SmallConv(1, (16, 32))(torch.zeros(2, 1, 8, 8)).shape
+    torch.Size([2, 32])
+    """
+
+    def __init__(self, in_channels: int, widths: Sequence[int], pool_side: int = 1):
+        super().__init__()
+        blocks = []
+        for before, after in itertools.pairwise((in_channels, *widths)):
+            # The norm takes away any constant, so the convolution needs no bias.
+            conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
+            blocks.append(nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
+        self.blocks = nn.ModuleList(blocks)
+        self.pool_side = pool_side
+        self.feature_dim = widths[-1] * pool_side**2
+
+    def forward(self, images: Float[Tensor, "N channels H W"]) -> Float[Tensor, "N D"]:
+        """Features of images of any size."""
+        maps = images
+        for index, block in enumerate(self.blocks):
+            if index > 0 and min(maps.shape[2:]) >= 4:
+                maps = nn.functional.max_pool2d(maps, 2)
+            maps = block(maps)
+        return nn.functional.adaptive_avg_pool2d(maps, self.pool_side).flatten(1)
+
+
+class ProjectionHead(nn.Module):
+    """Three linear layers and the final norm: features -> logits.
+
+    Parameters
+    ----------
+    feature_dim, hidden_dim, num_classes
+        Widths of input, both hidden layers, and output.
+    head_norm
+        Norm of the hidden layers: batch, layer or none.
+    activation
+        relu or gelu.
+    dropout
+        Dropout probability after the first hidden layer.
+    final_norm
+        Norm of the logits, without learned scale: batch, sync (over all processes; with one process the same as
+        batch) or none.
+
+    Notes
+    -----
+    The final norm gives every class mean 0 and variance 1 over the batch, so no class can be favored for all images
+    and images must differ. In evaluation it uses running statistics. Names of parameters are those of the authors.
+    """
+
+    def __init__(
+        self,
+        feature_dim: int,
+        hidden_dim: int,
+        num_classes: int,
+        *,
+        head_norm: str = "batch",
+        activation: str = "relu",
+        dropout: int | float = 0.0,
+        final_norm: str = "batch",
+    ):
+        super().__init__()
+        self.projection_head = nn.Sequential(
+            nn.Linear(feature_dim, hidden_dim),
+            _head_norm(head_norm, hidden_dim),
+            _activation(activation),
+            nn.Dropout(dropout),
+            nn.Linear(hidden_dim, hidden_dim),
+            _head_norm(head_norm, hidden_dim),
+            _activation(activation),
+        )
+        self.last_linear = nn.Linear(hidden_dim, num_classes)
+        self.norm = _final_norm(final_norm, num_classes)
+
+    def forward(self, features: Float[Tensor, "R D"]) -> Float[Tensor, "R C"]:
+        """Logits of feature rows; in training the norms see all of them together."""
+        return self.norm(self.last_linear(self.projection_head(features)))
+
+
+def _head_norm(name: str, width: int) -> nn.Module:
+    return {"batch": nn.BatchNorm1d(width), "layer": nn.LayerNorm(width, eps=1e-6), "none": nn.Identity()}[name]
+
+
+def _activation(name: str) -> nn.Module:
+    return {"relu": nn.ReLU(inplace=True), "gelu": nn.GELU()}[name]
+
+
+def _final_norm(name: str, width: int) -> nn.Module:
+    if name == "none":
+        return nn.Identity()
+    norm = {"batch": nn.BatchNorm1d, "sync": nn.SyncBatchNorm}[name]
+    return norm(width, affine=False)
+
+
+class TwistNet(nn.Module):
+    """Backbone and head in one; its state dict reads ``backbone.*`` and ``projection_heads.*`` as the authors'.
+
+    Parameters
+    ----------
+    backbone
+        Images -> features.
+    head
+        Features -> logits.
+    more_heads
+        Heads that are trained beside it on the same features. The one of least loss, as `note_losses` is told, speaks
+        for the network. With few classes a single head may settle where two groups share a class; several heads seldom
+        all do, and their losses, which need no labels, tell.
+
+    Examples
+    --------
+    >>> net = build_network(NetworkConfig(num_classes=5), in_channels=1, seed=0)
+    >>> features, logits = net([torch.randn(3, 1, 8, 8), torch.randn(3, 1, 8, 8)])
+    >>> logits.shape
+    torch.Size([6, 5])
+    """
+
+    losses: Float[Tensor, " heads"]
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, more_heads: Sequence[nn.Module] = ()):
+        super().__init__()
+        self.backbone = backbone
+        self.projection_heads = head
+        self.more_heads = nn.ModuleList(more_heads)
+        if more_heads:
+            self.register_buffer("losses", torch.zeros(1 + len(more_heads)))
+
+    @property
+    def speaking_head(self) -> int:
+        """Index of the head of least loss, the one that `forward` asks."""
+        return int(self.losses.argmin()) if self.more_heads else 0
+
+    @torch.no_grad()
+    def note_losses(self, losses: Float[Tensor, " heads"]) -> None:
+        """Keep a running mean of every head's loss, over about a hundred steps."""
+        if self.more_heads:
+            self.losses.lerp_(losses.to(self.losses), 0.01)
+
+    def forward(self, views: Tensor | Sequence[Tensor]) -> Outputs:
+        """Features and logits of one view, or of several, first view's rows first.
+
+        Parameters
+        ----------
+        views
+            Images ``[N, channels, H, W]``, or a sequence of such. Neighbors of equal size go through the backbone in
+            one call, so its norms see each resolution by itself; the head runs once on all rows.
+        """
+        features = self.features(views)
+        heads = [self.projection_heads, *self.more_heads]
+        return Outputs(features, heads[self.speaking_head](features))
+
+    def forward_heads(self, views: Tensor | Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Features, and the logits of every head, for training."""
+        features = self.features(views)
+        return features, [head(features) for head in (self.projection_heads, *self.more_heads)]
+
+    def features(self, views: Tensor | Sequence[Tensor]) -> Float[Tensor, "R D"]:
+        """Features of one view, or of several."""
+        if isinstance(views, Tensor):
+            return self.backbone(views)
+        groups = itertools.groupby(views, key=lambda view: view.shape[2:])
+        return torch.cat([self.backbone(torch.cat(list(group))) for _, group in groups])
+
+
+def build_network(config: NetworkConfig, in_channels: int, *, seed: int) -> TwistNet:
+    """The network of a recipe with fresh weights, the same for the same seed.
+
+    Weights are drawn on the CPU, so they are the same for every device; the global random state is left as it was.
+
+    Parameters
+    ----------
+    config
+        Backbone and head.
+    in_channels
+        Channels of the images, 1 or 3.
+    seed
+        Seed of the weights.
+
+    Raises
+    ------
+    ValueError
+        When the images have neither 1 nor 3 channels.
+    """
+    if in_channels not in (1, 3):
+        raise ValueError(f"the images have {in_channels} channels: give gray (1) or color (3) images")
+    with torch.random.fork_rng(devices=[]):
+        # torch.manual_seed would reseed the GPUs as well, which fork_rng does not restore here.
+        torch.default_generator.manual_seed(seed)
+        backbone, feature_dim = _build_backbone(config, in_channels)
+        head, *more_heads = [
+            ProjectionHead(
+                feature_dim,
+                config.hidden_dim,
+                config.num_classes,
+                head_norm=config.head_norm,
+                activation=config.activation,
+                dropout=config.dropout,
+                final_norm=config.final_norm,
+            )
+            for _ in range(config.num_heads)
+        ]
+    return TwistNet(backbone, head, more_heads)
+
+
+def _build_backbone(config: NetworkConfig, in_channels: int) -> tuple[nn.Module, int]:
+    if config.backbone == "small_conv":
+        small = SmallConv(in_channels, config.widths, config.pool_side)
+        return small, small.feature_dim
+    return _build_resnet(config.backbone, config.stem, in_channels)
+
+
+def _build_resnet(name: str, stem: str, in_channels: int) -> tuple[nn.Module, int]:
+    """A torchvision ResNet under its own parameter names, its classifier replaced by identity; and its feature dim."""
+    from torchvision import models  # takes a second, which the small network does not need
+
+    net = {"resnet18": models.resnet18, "resnet34": models.resnet34, "resnet50": models.resnet50}[name]()
+    feature_dim = net.fc.in_features
+    net.fc = nn.Identity()
+    if stem == "tiny":
+        net.conv1 = _first_conv(in_channels, kernel_size=3, stride=1, padding=1)
+        net.maxpool = nn.Identity()
+    elif in_channels != 3:
+        net.conv1 = _first_conv(in_channels, kernel_size=7, stride=2, padding=3)
+    return net, feature_dim
+
+
+def _first_conv(in_channels: int, *, kernel_size: int, stride: int, padding: int) -> nn.Conv2d:
+    conv = nn.Conv2d(in_channels, 64, kernel_size, stride, padding, bias=False)
+    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's own
+    return conv

@@ -1,0 +1,135 @@
+"""What a training process owes to those around it: it answers requests, names its device, and tunes its own memory."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import platform
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from twist.runs.config import ConfigError
+from twist.runs.devices import check_device
+from twist.runs.record import RunWriter
+from twist.runs.store import read_json
+
+CONTROL_EVERY_S = 0.05
+LARGEST_REQUEST = 65_536
+
+
+@dataclass
+class Requests:
+    """What the trainer was asked to do from outside: files in ``control/``, signals, or the loss of its supervisor."""
+
+    run: Path
+    supervisor: int | None
+    stop: bool = False
+    hold: bool = False
+    checkpoint: bool = False
+    _next_look: float = field(default=0.0, repr=False)
+    _restore: Callable[[], Any] | None = field(default=None, repr=False)
+
+    def listen_to(self, *numbers: signal.Signals, once: bool = False) -> None:
+        """Take these signals as a request to stop at the next step; with ``once`` a third one acts as ever."""
+        if threading.current_thread() is not threading.main_thread():
+            return
+        before = {number: signal.getsignal(number) for number in numbers}
+
+        def stop(*_: Any) -> None:
+            if self.stop and once:
+                self.release()
+            self.stop = True
+
+        self._restore = lambda: [signal.signal(number, handler) for number, handler in before.items()]
+        for number in numbers:
+            signal.signal(number, stop)
+
+    def release(self) -> None:
+        """Give the signals back to whoever had them before."""
+        if self._restore is not None:
+            self._restore()
+            self._restore = None
+
+    def look(self, writer: RunWriter, step: int) -> None:
+        """Read what is new in ``control/`` and acknowledge it by an event; called between two steps."""
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + CONTROL_EVERY_S
+        if self.supervisor is not None and os.getppid() != self.supervisor:
+            self.stop = True
+        with contextlib.suppress(FileNotFoundError):
+            for path in sorted(self.run.joinpath("control").glob("*.json")):
+                self._obey(path, writer, step)
+
+    def _obey(self, path: Path, writer: RunWriter, step: int) -> None:
+        request = read_json(path) if path.stat().st_size < LARGEST_REQUEST else {}
+        operation = request.get("operation")
+        known = operation in ("stop", "checkpoint", "hold", "continue")
+        if operation == "stop":
+            self.stop = True
+        elif operation == "checkpoint":
+            self.checkpoint = True
+        elif operation in ("hold", "continue"):
+            self.hold = operation == "hold"
+        writer.event(
+            "request",
+            step=step,
+            id=str(request.get("id", path.stem))[:100],
+            operation=str(operation)[:100],
+            accepted=known,
+        )
+        path.unlink(missing_ok=True)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a name; ``auto`` takes CUDA, then MPS, then the CPU.
+
+    Raises
+    ------
+    ConfigError
+        For a device that is not there, or that this build of torch cannot use.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    check_device(name)
+    device = torch.device(name)
+    usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not usable[device.type]:
+        raise ConfigError(f"device is {name!r}, but this build of torch cannot use it: set device to cpu or auto")
+    return device
+
+
+def environment(device: torch.device) -> dict[str, Any]:
+    """What must be the same for a resume to be bitwise exact; holds no names, paths or secrets."""
+    return {
+        "device": str(device),
+        "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
+        "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def tune_malloc() -> None:
+    """Keep freed activations in the process instead of returning them to the kernel after every step (glibc only).
+
+    Blocks above 32 MB are otherwise mapped and page-faulted anew each time. Only ever called in a training process of
+    our own, since the setting holds for the whole process.
+    """
+    if platform.libc_ver()[0] != "glibc":
+        return
+    trim_threshold, mmap_max = -1, -4
+    libc = ctypes.CDLL(None)
+    libc.mallopt(mmap_max, 0)
+    libc.mallopt(trim_threshold, 2**31 - 1)

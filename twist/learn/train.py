@@ -1,0 +1,372 @@
+"""The training loop: the only file that wires images, views, network, objective, optimizer and record together."""
+
+from __future__ import annotations
+
+import faulthandler
+import functools
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twist.learn import checkpoints, datasets, diagnostics, snapshots
+from twist.learn.checkpoints import TrainState
+from twist.learn.networks import build_network
+from twist.learn.objective import LossTerms, twist_loss
+from twist.learn.optim import learning_rate, make_optimizer
+from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, environment, tune_malloc
+from twist.learn.random import permutation
+from twist.learn.views import make_views
+from twist.runs.attempts import attempt_folder, begin_attempt
+from twist.runs.config import ConfigError, Recipe
+from twist.runs.launcher import Run, check_batch, discard_unstarted, prepare
+from twist.runs.lock import free_lock, take_lock
+from twist.runs.progress import ProgressBar
+from twist.runs.record import RunRecord, RunWriter
+from twist.runs.store import read_json, sweep, write_json
+from twist.runs.supervisor import HEARTBEAT_S, beat, who_holds
+
+RESIDENT_BYTES = 4 * 2**30
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss that is not a number: raised before the update, so that the weights stay sound."""
+
+
+def train(
+    recipe: str | Recipe | None = None,
+    *,
+    name: str | None = None,
+    images: Any = None,
+    labels: Any = None,
+    label_names: list[str] | None = None,
+    **changes: Any,
+) -> Run:
+    """Train in this very process, with a progress bar; for toy sizes, and for systems without detached processes.
+
+    Arguments and errors are those of `twist.launch`, and the run folder is the same. An interrupt writes a checkpoint
+    and stops.
+    """
+    path = prepare(recipe, name=name, images=images, labels=labels, label_names=label_names, changes=changes)
+    if take_lock(path) is None:
+        raise ConfigError(f"{who_holds(path)} works on run {path.name} already")
+    attempt = begin_attempt(path)
+    requests = Requests(path, supervisor=None)
+    requests.listen_to(signal.SIGINT, once=True)
+    bar: ProgressBar | None = None
+    last_beat = 0.0
+
+    def show(step: int, total: int, metrics: dict[str, float]) -> None:
+        nonlocal bar, last_beat
+        if time.monotonic() - last_beat > HEARTBEAT_S:
+            last_beat = time.monotonic()
+            beat(path, os.getpid())
+        bar = bar or ProgressBar(total)
+        bar.update(step, metrics)
+
+    try:
+        outcome, error = _attempt(path, attempt, requests, show)
+        write_json(attempt_folder(path, attempt) / "end.json", outcome)
+    finally:
+        requests.release()
+        if bar is not None:
+            bar.close()
+        free_lock(path)
+    if isinstance(error, ConfigError):
+        discard_unstarted(Run(path))
+    if error is not None:
+        raise error
+    return Run(path)
+
+
+def _attempt(
+    path: Path, attempt: int, requests: Requests, on_metrics: Callable[[int, int, dict[str, float]], None] | None = None
+) -> tuple[dict[str, Any], BaseException | None]:
+    """One attempt from start or checkpoint to its end, and what became of it."""
+    writer = RunWriter(path, attempt)
+    loop: Loop | None = None
+    error: BaseException | None = None
+    try:
+        loop = Loop(path, writer, requests, on_metrics)
+        reason = loop.run()
+        outcome = {"reason": reason, "step": loop.step, "message": ""}
+    except (Exception, KeyboardInterrupt) as caught:
+        error = caught
+        outcome = _describe(caught, loop.step if loop else 0)
+    writer.event("end", **{key: outcome[key] for key in ("step", "reason", "message")})
+    writer.close()
+    return outcome, error
+
+
+def _describe(error: BaseException, step: int) -> dict[str, Any]:
+    kind = "config" if isinstance(error, ConfigError) else "error"
+    message = f"{type(error).__name__}: {error}"
+    if isinstance(error, ConfigError | NotFiniteError):
+        message = str(error)
+    elif isinstance(error, torch.OutOfMemoryError):
+        message = f"out of memory: use a smaller network or optim.batch_size (log N caps what is learned) ({error})"
+    text = "".join(traceback.format_exception(error))
+    for prefix in (str(Path(__file__).resolve().parents[2]), sys.prefix, str(Path.home())):
+        text = text.replace(prefix + os.sep, "")  # no path of this machine in the record
+    return {
+        "reason": "failed",
+        "step": step,
+        "kind": kind,
+        "type": type(error).__name__,
+        "message": message,
+        "traceback": text,
+    }
+
+
+class Loop:
+    """Training of one run, from its newest checkpoint to its end.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    writer
+        Where everything is recorded.
+    requests
+        What is asked from outside.
+    on_metrics
+        Called with (step, total steps, metrics) at every logged step.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        writer: RunWriter,
+        requests: Requests,
+        on_metrics: Callable[[int, int, dict[str, float]], None] | None = None,
+    ):
+        self.path = path
+        self.writer = writer
+        self.requests = requests
+        self.on_metrics = on_metrics
+        self.recipe = RunRecord(path).recipe
+        self.state: TrainState
+
+    @property
+    def step(self) -> int:
+        """Steps done; 0 before the images are loaded."""
+        return self.state.step if hasattr(self, "state") else 0
+
+    def run(self) -> str:
+        """Train to the end or to a request to stop; returns ``completed`` or ``stopped``."""
+        recipe, optim = self.recipe, self.recipe.optim
+        self.device = choose_device(recipe.device)
+        images = datasets.load(recipe.data, run_folder=self.path)
+        check_batch(recipe, len(images))
+        self.steps_per_epoch = len(images) // optim.batch_size
+        self.total_steps = optim.epochs * self.steps_per_epoch
+        network = build_network(recipe.network, in_channels=images.images.shape[1], seed=recipe.seed)
+        network = network.to(self.device).to(memory_format=torch.channels_last)
+        self.state = TrainState(network, make_optimizer(network, optim))
+        torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
+        self._begin(images)
+        watched = self._watch(images)
+        pixels, sample_ids = images.images, images.sample_ids
+        if pixels.nbytes <= RESIDENT_BYTES:
+            pixels, sample_ids = pixels.to(self.device), sample_ids.to(self.device)
+        network.train()
+        if self.step == 0:
+            self._snapshot(watched)
+        order = functools.lru_cache(maxsize=1)(permutation)  # a pure function of the epoch, asked for at every step
+        while self.step < self.total_steps:
+            if not self._answer():
+                return "stopped"
+            began = time.perf_counter()
+            epoch, index = divmod(self.step, self.steps_per_epoch)
+            rows = slice(index * optim.batch_size, (index + 1) * optim.batch_size)
+            chosen = order(len(images), seed=recipe.seed, epoch=epoch)[rows].to(pixels.device)
+            batch, ids = pixels[chosen].to(self.device), sample_ids[chosen].to(self.device)
+            views = make_views(batch, ids, recipe.views, seed=recipe.seed, epoch=epoch)
+            self._train_step(views, began)
+            if self._due(recipe.record.snapshot_every_epochs):
+                self._snapshot(watched)
+            if self._due(recipe.record.checkpoint_every_epochs):
+                self._checkpoint()
+        return "completed"
+
+    def _answer(self) -> bool:
+        """Do what was asked since the last step; whether the loop goes on."""
+        self.requests.look(self.writer, self.step)
+        if self.requests.hold and not self.requests.stop:
+            self._hold()
+        if self.requests.stop or self.requests.checkpoint:
+            self._checkpoint()
+        return not self.requests.stop
+
+    def _begin(self, images: datasets.ImageSet) -> None:
+        """Load the newest checkpoint, and say what this attempt starts from and runs on."""
+        facts = {**environment(self.device), "images": images.fingerprint}
+        self._check_same_images(images)
+        for folder in ("snapshots", "checkpoints"):
+            sweep(self.path / folder)
+        saved, notes = checkpoints.load_newest(self.path, self.state)
+        self.writer.event(
+            "start",
+            step=self.step,
+            from_step=self.step,
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
+            batch_size=self.recipe.optim.batch_size,
+            num_images=len(images),
+            num_classes=self.recipe.network.num_classes,
+            device=str(self.device),
+            threads=torch.get_num_threads(),
+            images=images.name,
+        )
+        for note in notes:
+            self.writer.event("warning", step=self.step, message=note)
+        if saved is not None and saved != facts:
+            changed = ", ".join(
+                f"{key}: {saved.get(key)} → {facts[key]}" for key in facts if saved.get(key) != facts[key]
+            )
+            message = f"this resume is not bitwise exact: {changed}"
+            self.writer.event("warning", step=self.step, message=message)
+        self.facts = facts
+        write_json(attempt_folder(self.path, self.writer.attempt) / "environment.json", facts)
+
+    def _check_same_images(self, images: datasets.ImageSet) -> None:
+        # The watch images, and with them every snapshot, belong to the images of the first attempt.
+        first = read_json(attempt_folder(self.path, 1) / "environment.json").get("images")
+        if first is not None and first != images.fingerprint:
+            raise ConfigError(
+                f"{self.recipe.data.source} holds other images than when {self.path.name} began "
+                f"({images.fingerprint}, then {first}): bring the old ones back, or launch a new run"
+            )
+
+    def _watch(self, images: datasets.ImageSet) -> Tensor:
+        """Choose the watch images and write down, once, what views show of them."""
+        chosen = snapshots.watch_indices(len(images), self.recipe.record.watch_images, images.labels)
+        watched = images.images[chosen]
+        if not (self.path / "watch" / "manifest.json").is_file():
+            self.writer.watch(
+                watched.numpy(),
+                images.sample_ids[chosen].numpy(),
+                None if images.labels is None else images.labels[chosen].numpy(),
+                images.label_names,
+            )
+        return watched
+
+    def _train_step(self, views: list[Tensor], began: float) -> None:
+        """One update from one batch of views, and its metrics when they are due."""
+        recipe, network, optimizer = self.recipe, self.state.network, self.state.optimizer
+        rate = learning_rate(self.step, recipe.optim, self.steps_per_epoch)
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        joined = torch.cat(views).contiguous(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+            features, heads = network.forward_heads(joined)
+        views_of_heads = [logits.float().chunk(len(views)) for logits in heads]
+        terms_of_heads = [self._loss(logits) for logits in views_of_heads]
+        totals = torch.stack([terms.total for terms in terms_of_heads])
+        loss = totals.mean()
+        speaking = network.speaking_head
+        logits, values = views_of_heads[speaking], self._finite(terms_of_heads[speaking], loss)
+        network.note_losses(totals.detach())
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.optim.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.optim.clip_norm)
+        optimizer.step()
+        self.state.step += 1
+        if self.step % recipe.record.log_every_steps and self.step != self.total_steps:
+            return
+        metrics = {f"train/{name}": value for name, value in values.items()}
+        metrics["train/mutual_information"] = values["diversity"] - values["sharpness"]
+        if self.step == 1 or self.step % recipe.record.diagnose_every_steps == 0 or self.step == self.total_steps:
+            numbers = diagnostics.summarize(
+                [view.detach() for view in logits],
+                features.detach().float(),
+                temperature=recipe.objective.temperature,
+            )
+            metrics.update({f"train/{name}": value for name, value in numbers.items()})
+        metrics["train/learning_rate"] = rate
+        metrics["train/images_per_s"] = recipe.optim.batch_size / (time.perf_counter() - began)
+        self.writer.metrics(self.step, self._epoch(), metrics)
+        if self.on_metrics is not None:
+            self.on_metrics(self.step, self.total_steps, metrics)
+
+    def _loss(self, logits: Sequence[Tensor]) -> LossTerms:
+        objective = self.recipe.objective
+        return twist_loss(
+            logits,
+            temperature=objective.temperature,
+            consistency_temperature=objective.consistency_temperature,
+            consistency_weight=objective.consistency_weight,
+            sharpness_weight=objective.sharpness_weight,
+            diversity_weight=objective.diversity_weight,
+            eps=objective.eps,
+        )
+
+    def _finite(self, terms: LossTerms, loss: Tensor) -> dict[str, float]:
+        """The terms as numbers; when one, or the loss of all heads together, is no number, the run ends here."""
+        numbers = torch.stack([*terms, loss.detach()]).tolist()
+        values = dict(zip((*terms._fields, "loss"), numbers, strict=True))
+        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
+        del values["loss"]
+        if broken:
+            self.writer.metrics(
+                self.step + 1, self._epoch(), {f"train/{name}": value for name, value in values.items()}
+            )
+            raise NotFiniteError(
+                f"{' and '.join(broken)} became {broken.popitem()[1]} at step {self.step + 1}, before the update; "
+                f"launch a new run with a lower optim.learning_rate (now {self.recipe.optim.learning_rate:g}) or with "
+                "optim.clip_norm=1; resuming this one would meet the same number"
+            )
+        return values
+
+    def _epoch(self) -> float:
+        return self.step / self.steps_per_epoch
+
+    def _due(self, every_epochs: float) -> bool:
+        every = max(1, round(every_epochs * self.steps_per_epoch))
+        return self.step % every == 0 or self.step == self.total_steps
+
+    def _snapshot(self, watched: Tensor) -> None:
+        columns, summary = snapshots.take(self.state.network, watched, self.recipe)
+        self.writer.snapshot(self.step, self._epoch(), columns, summary)
+
+    def _checkpoint(self) -> None:
+        self.requests.checkpoint = False
+        self.writer.sync()
+        folder = checkpoints.save(self.path, self.state, self.facts, keep=self.recipe.record.keep_checkpoints)
+        self.writer.event("checkpoint", step=self.step, folder=folder.name)
+
+    def _hold(self) -> None:
+        self.writer.event("hold", step=self.step)
+        while self.requests.hold and not self.requests.stop:
+            if self.requests.checkpoint:
+                self._checkpoint()
+            time.sleep(CONTROL_EVERY_S)
+            self.requests.look(self.writer, self.step)
+        self.writer.event("continue", step=self.step)
+
+
+def main(arguments: list[str]) -> int:
+    """One attempt in a process of its own, under a supervisor: ``python -m twist.learn.train RUN ATTEMPT``."""
+    path, attempt = Path(arguments[0]), int(arguments[1])
+    faulthandler.enable()
+    tune_malloc()
+    requests = Requests(path, supervisor=os.getppid())
+    requests.listen_to(signal.SIGTERM, signal.SIGINT)
+    outcome, error = _attempt(path, attempt, requests)
+    write_json(attempt_folder(path, attempt) / "outcome.json", outcome)
+    if error is not None and outcome["kind"] != "config":
+        traceback.print_exception(error)
+    return {"completed": 0, "stopped": 143}.get(outcome["reason"], 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
