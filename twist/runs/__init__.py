@@ -1,0 +1,1 @@
+"""The waist: what a run is, on disk. No torch, no plotting."""

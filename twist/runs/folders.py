@@ -1,0 +1,185 @@
+"""Where runs live, what they may be called, and how the folder of a new one is made."""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import hashlib
+import os
+import re
+import secrets
+import shutil
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from twist.runs.config import ConfigError, Recipe, nearest, to_dict
+from twist.runs.store import SCHEMA, sync_folder, write_json
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
+
+
+def runs_root() -> Path:
+    """The folder of all runs: ``TWIST_RUNS``, else the nearest ``data/runs`` upward, else ``./runs``."""
+    if chosen := os.environ.get("TWIST_RUNS"):
+        return Path(chosen).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "data" / "runs").is_dir():
+            return folder / "data" / "runs"
+    return here / "runs"
+
+
+def check_name(name: str) -> str:
+    """The name itself when it can name a run folder; otherwise a `ConfigError` that says what is allowed."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED:
+        shown = name if len(str(name)) <= 60 else f"{name[:60]}…"
+        raise ConfigError(
+            f"run name {shown!r} cannot name a folder: use 1 to 100 letters, digits, '.', '_' or '-', "
+            "starting with a letter or a digit"
+        )
+    return name
+
+
+def create_run(
+    recipe: Recipe,
+    *,
+    name: str | None = None,
+    root: Path | None = None,
+    arrays: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Make the folder of a new run and write its recipe; the folder's name is the run's name.
+
+    Parameters
+    ----------
+    recipe
+        What the run will do.
+    name
+        Name of the run; none means the recipe's name and the time, made unique.
+    root
+        Folder of all runs; none means `runs_root`.
+    arrays
+        Images handed over in memory (``images``, optional ``labels`` and ``label_names``): kept with the run.
+
+    Raises
+    ------
+    ConfigError
+        When the name cannot name a folder, or is taken.
+    """
+    root = runs_root() if root is None else Path(root)
+    if name is not None:
+        check_name(name)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"runs cannot be kept in {root} ({error.strerror}): set TWIST_RUNS to a folder that can be written"
+        ) from None
+    stem = name or f"{_slug(recipe.name)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    staging = root / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}"
+    staging.mkdir()
+    try:
+        for folder in ("events", "snapshots", "checkpoints", "attempts", "control"):
+            (staging / folder).mkdir()
+        if arrays is not None:
+            with open(staging / "images.npz", "wb") as file:
+                np.savez(file, allow_pickle=False, **arrays)
+        write_json(staging / "recipe.json", to_dict(recipe))
+        for attempt in range(1, 10_000):
+            path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
+            write_json(staging / "run.json", _identity(path.name, recipe))
+            try:
+                if path.exists():  # a rename onto an *empty* folder would succeed, and a stranger's may be
+                    raise FileExistsError(path)
+                os.rename(staging, path)
+            except OSError:
+                if not path.exists():
+                    raise
+                if name is not None:
+                    raise ConfigError(
+                        f"a run named {name!r} exists already in {root}: choose another name, "
+                        f"or look at it with `twist show {name}`"
+                    ) from None
+                continue
+            sync_folder(root)
+            return path
+        raise ConfigError(f"no free name like {stem!r} in {root}: give a name")
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:60] or "run"
+
+
+def _identity(name: str, recipe: Recipe) -> dict[str, Any]:
+    from twist import __version__
+
+    return {
+        "schema": SCHEMA,
+        "id": secrets.token_hex(8),
+        "name": name,
+        "recipe": recipe.name,
+        "seed": recipe.seed,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "twist": __version__,
+        "code": _code_state(),
+    }
+
+
+@functools.cache
+def _code_state() -> dict[str, Any]:
+    """Git commit of twist's own source and a hash of what was changed in it; empty outside a checkout."""
+    source = Path(__file__).resolve().parents[2]
+    if not (source / ".git").exists():
+        return {}
+    try:
+        commit = _git(source, "rev-parse", "HEAD").decode().strip()
+        changes = _git(source, "diff", "HEAD", "--", "twist")
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit, "changes": hashlib.sha256(changes).hexdigest()[:16] if changes else None}
+
+
+def _git(folder: Path, *arguments: str) -> bytes:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, timeout=2, check=True).stdout
+
+
+def find_run(name: str = "last", *, root: Path | None = None) -> Path:
+    """The folder of a run, by name, by path, or ``last`` for the newest.
+
+    Raises
+    ------
+    ConfigError
+        When there is none; the message names the nearest run and the folder that was searched.
+    """
+    root = runs_root() if root is None else Path(root)
+    if name == "last":
+        paths = run_paths(root)
+        if not paths:
+            raise ConfigError(f"there is no run in {root} yet: start one with `twist train digits`")
+        return paths[-1]
+    if os.sep in str(name) or (os.altsep and os.altsep in str(name)):
+        path = Path(name).expanduser().absolute()
+        if (path / "run.json").is_file():
+            return path
+        raise ConfigError(f"{name!r} is no run folder: it has no run.json")
+    if _NAME.fullmatch(str(name)) and (root / name / "run.json").is_file():
+        return root / name
+    names = [path.name for path in run_paths(root)]
+    raise ConfigError(f"there is no run {name!r} in {root}{nearest(str(name), names)}; `twist list` shows all")
+
+
+def run_paths(root: Path | None = None) -> list[Path]:
+    """Folders of all runs, oldest first."""
+    root = runs_root() if root is None else Path(root)
+    if not root.is_dir():
+        return []
+    with os.scandir(root) as entries:
+        found = [entry.path for entry in entries if not entry.name.startswith(".") and entry.is_dir()]
+    paths = [Path(path) for path in found if os.path.isfile(os.path.join(path, "run.json"))]
+    return sorted(paths, key=lambda path: ((path / "run.json").stat().st_mtime_ns, path.name))

@@ -1,0 +1,147 @@
+"""Files that are whole or absent: small ones by one replace, sealed folders by one rename, each with its checksums."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+SCHEMA = 1
+
+
+class RecordError(RuntimeError):
+    """A run folder, or a part of it, that cannot be read: the message names the part and what is wrong with it."""
+
+
+def write_atomic(path: Path, content: bytes) -> None:
+    """Write a small file so that a reader sees either the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    with open(temporary, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(temporary, path)
+    sync_folder(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically; numbers that are not finite are refused."""
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A small JSON file as a dictionary; empty when it is missing, torn or something else."""
+    try:
+        value = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def write_sealed_folder(path: Path, files: Mapping[str, bytes], facts: Mapping[str, Any]) -> None:
+    """Write a folder that appears at once and complete, with a manifest of sizes and SHA-256 sums.
+
+    The files are written and synced in a hidden sibling, the manifest last, then the folder is renamed into place; an
+    older folder of the same name is replaced.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staging = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    outgoing = staging.with_name(staging.name + ".old")
+    staging.mkdir()
+    try:
+        sums = {}
+        for name, content in files.items():
+            (staging / name).write_bytes(content)
+            _sync_file(staging / name)
+            sums[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        write_json(staging / "manifest.json", {"schema": SCHEMA, **facts, "files": sums})
+        if path.exists():
+            os.rename(path, outgoing)
+        os.rename(staging, path)
+        sync_folder(path.parent)
+    finally:
+        for leftover in (staging, outgoing):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def sweep(folder: Path) -> None:
+    """Delete what kills left of unfinished writes in a folder; only for the one process that writes there."""
+    for leftover in folder.glob(".*"):
+        if leftover.is_dir():
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def read_manifest(path: Path, *, verify: bool = False) -> dict[str, Any]:
+    """The manifest of a sealed folder; with ``verify`` every file's sum is checked.
+
+    Raises
+    ------
+    RecordError
+        When the manifest is missing or torn, was written by a newer schema, or a file differs from its sum.
+    """
+    try:
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        files = manifest["files"]
+        schema = manifest["schema"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RecordError(f"{path.name} has no readable manifest ({error}); it cannot be used") from error
+    if schema > SCHEMA:
+        raise RecordError(
+            f"{path.name} was written by a newer twist (schema {schema}, this one reads {SCHEMA}); update"
+        )
+    if verify:
+        for name, expected in files.items():
+            try:
+                content = (path / name).read_bytes()
+            except OSError as error:
+                raise RecordError(f"{path.name}/{name} cannot be read ({error.strerror})") from error
+            if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+                raise RecordError(f"{path.name}/{name} differs from its checksum: the file was damaged on disk")
+    return manifest
+
+
+def _sync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs no read-only descriptor
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sync_folder(path: Path) -> None:
+    """Force the names in a folder to the disk."""
+    with contextlib.suppress(OSError):  # Windows opens no folders
+        _sync_file(path)
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """An array as the content of an ``.npy`` file."""
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(array), allow_pickle=False)
+    return buffer.getvalue()
+
+
+def load_column(folder: Path, name: str, manifest: Mapping[str, Any]) -> np.ndarray:
+    """One ``.npy`` column of a sealed folder, memory-mapped; its size must be the manifest's."""
+    path = folder / name
+    try:
+        expected = manifest["files"][name]["bytes"]
+        if path.stat().st_size != expected:
+            raise RecordError(f"{folder.name}/{name} has {path.stat().st_size} bytes, not {expected}: it is damaged")
+        return np.load(path, mmap_mode="r" if expected > 4096 else None, allow_pickle=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise RecordError(f"{folder.name}/{name} cannot be read: {error}") from error
+
+
+def step_folder(step: int) -> str:
+    """Name of a snapshot's or checkpoint's folder."""
+    return f"step-{step:09d}"
