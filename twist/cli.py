@@ -1,0 +1,312 @@
+"""The command line: ``twist train|list|show|stop|resume|report|recipes|fields``.
+
+Each command imports its half of the package itself, so that ``twist list`` answers without loading torch or plotly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twist.runs.config import ConfigError, field_help, field_names, field_value
+from twist.runs.store import RecordError
+
+if TYPE_CHECKING:
+    from twist.runs.launcher import Run
+    from twist.runs.status import Status
+
+USER_ERROR = 2
+FAILED = 1
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be."""
+    options = _parser().parse_args(arguments)
+    if getattr(options, "command", None) is None:
+        _parser().print_help()
+        return 0
+    try:
+        return options.command(options)
+    except (ConfigError, RecordError) as error:
+        print(f"twist: {error}", file=sys.stderr)
+        return USER_ERROR
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from twist import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="twist", description="Self-supervised classification by twin class distributions: train, watch, explore."
+    )
+    parser.add_argument("--version", action="version", version=f"twist {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    train = _command(commands, "train", _train, "train a recipe, or a folder of images, or an .npz file")
+    train.add_argument("recipe", help="name of a recipe (see `twist recipes`), or the path of images")
+    train.add_argument("--name", help="name of the run; made from the recipe and the time when left out")
+    train.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        dest="changes",
+        help="change a field of the recipe, as in optim.epochs=5 (see `twist fields`); may be repeated",
+    )
+    train.add_argument("--detach", action="store_true", help="return at once; the run goes on in the background")
+    train.add_argument("--report", action="store_true", help="write a report at the end (UMAP warms up meanwhile)")
+
+    resume = _command(commands, "resume", _resume, "go on exactly where a run was stopped or killed")
+    resume.add_argument("run", nargs="?", default="last", help="name or path of a run; the newest when left out")
+    resume.add_argument("--detach", action="store_true", help="return at once; the run goes on in the background")
+    resume.add_argument("--report", action="store_true", help="write a report at the end")
+
+    _command(commands, "list", _list, "list the runs, newest first")
+    for name, function, help_text in (
+        ("show", _show, "show the state, verdict and scores of a run"),
+        ("stop", _stop, "checkpoint and stop a run; `resume` goes on"),
+    ):
+        command = _command(commands, name, function, help_text)
+        command.add_argument("run", nargs="?", default="last", help="name or path of a run; the newest when left out")
+    report = _command(commands, "report", _report, "write a self-contained HTML report of a run")
+    report.add_argument("run", nargs="?", default="last", help="name or path of a run; the newest when left out")
+    report.add_argument("--output", type=Path, help="file to write; report.html in the run's folder when left out")
+
+    _command(commands, "recipes", _recipes, "list the recipes")
+    fields = _command(commands, "fields", _fields, "list every field of a recipe, its value and its meaning")
+    fields.add_argument("recipe", nargs="?", default="digits", help="name of a recipe")
+    return parser
+
+
+def _command(commands: Any, name: str, function: Any, help_text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.")
+    command.add_argument("--json", action="store_true", help="print one JSON object as the last line")
+    command.set_defaults(command=function)
+    return command
+
+
+def _changes(pairs: list[str]) -> dict[str, str]:
+    changes = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set {pair!r} has no '=': write --set FIELD=VALUE, as in --set optim.epochs=5")
+        changes[name.strip()] = value.strip()
+    return changes
+
+
+def _train(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import Run, discard_unstarted, prepare, start
+
+    run = Run(prepare(options.recipe, name=options.name, changes=_changes(options.changes)))
+    start(run.path)
+    try:
+        return _follow(run, options)
+    except ConfigError:
+        run.wait_until_free()
+        discard_unstarted(run)
+        raise
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+
+    return _follow(attach(options.run).resume(), options)
+
+
+def _follow(run: Run, options: argparse.Namespace) -> int:
+    """Wait for a run with a progress bar and tell how it ended."""
+    from twist.runs.launcher import TrainingFailed
+    from twist.runs.progress import ProgressBar
+
+    if options.detach:
+        print(f"run {run.name} goes on in the background; `twist show {run.name}` looks at it")
+        return _print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
+    placing = _start_layout(run) if options.report else None
+    bar: ProgressBar | None = None
+
+    def draw(run: Run) -> None:
+        nonlocal bar
+        run.record.poll()
+        start, newest = run.record.last("start"), run.record.last("metrics")
+        if bar is None and start is not None:
+            bar = ProgressBar(start["total_steps"], start["from_step"])
+        if bar is not None and newest is not None:
+            bar.update(newest["step"], newest)
+
+    try:
+        status = run.wait(on_poll=draw)
+    except KeyboardInterrupt:
+        if bar is not None:
+            bar.close()
+            bar = None
+        print(f"\nstopping {run.name} at its next step …", file=sys.stderr)
+        status = _stop_run(run)
+        print(f"run {run.name} is {status}; `twist resume {run.name}` goes on", file=sys.stderr)
+        _print_json(options, _facts(run))
+        return INTERRUPTED
+    except TrainingFailed as error:
+        print(f"twist: {error}", file=sys.stderr)
+        _print_json(options, _facts(run))
+        return FAILED
+    finally:
+        if bar is not None:
+            bar.close()
+        if placing is not None and not run.status.state == "COMPLETED":
+            placing.terminate()
+    facts = _facts(run)
+    if options.report and status.state == "COMPLETED":
+        from twist.view.report import write_report
+
+        facts["report"] = str(write_report(run))
+    _print_summary(run, facts)
+    _print_json(options, facts)
+    return 0 if status.state == "COMPLETED" else FAILED
+
+
+def _stop_run(run: Run) -> Status:
+    """Stop a run; when it does not answer in time, or a person will not wait, it still stops at its next step."""
+    try:
+        return run.stop()
+    except (TimeoutError, KeyboardInterrupt):
+        print(f"still stopping; `twist show {run.name}` tells when it has", file=sys.stderr)
+        return run.status
+
+
+def _start_layout(run: Run) -> Any:
+    from twist.view.layout import start_layout
+
+    return start_layout(run.path, wait=True)
+
+
+def _facts(run: Run) -> dict[str, Any]:
+    """State, verdict, scores and time of a run, as `--json` prints them."""
+    run.record.poll()
+    status = run.status
+    facts: dict[str, Any] = {
+        "run": run.name,
+        "path": str(run.path),
+        "recipe": run.recipe.name,
+        "seed": run.recipe.seed,
+        "state": status.state,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "message": status.message,
+        "train_seconds": round(run.train_seconds, 2),
+        "warnings": [event["message"] for event in run.record.events if event["kind"] == "warning"],
+    }
+    verdict = run.verdict
+    facts |= {"verdict": verdict.kind, "sentence": verdict.sentence, "advice": verdict.advice}
+    scores = run.scores
+    if scores is not None:
+        facts |= {name: round(float(value), 6) for name, value in scores._asdict().items()}
+        if (baseline := run.pixel_kmeans_accuracy) is not None:
+            facts["kmeans_matched_accuracy"] = round(baseline, 6)
+    summary = run.record.last("snapshot")
+    if summary is not None:
+        facts |= {name: value for name, value in summary.items() if name.startswith("watch/")}
+    return facts
+
+
+def _print_summary(run: Run, facts: dict[str, Any]) -> None:
+    print(f"\n{run.name}: {run.status}")
+    for warning in facts["warnings"]:
+        print(f"  warning: {warning}")
+    print(f"\n  {facts['verdict'].upper()}  {facts['sentence']}\n  {facts['advice']}")
+    rows = [
+        ("matched accuracy (labels only used here)", facts.get("matched_accuracy")),
+        ("  k-means on pixels, the same way", facts.get("kmeans_matched_accuracy")),
+        ("normalized mutual information with the labels", facts.get("nmi")),
+        ("H(Y|X), mean sample entropy, nats", facts.get("watch/conditional_entropy")),
+        ("H(Y), entropy of the mean distribution, nats", facts.get("watch/marginal_entropy")),
+        ("I(X;Y), mutual information, nats", facts.get("watch/mutual_information")),
+        ("classes in use (perplexity)", facts.get("watch/class_perplexity")),
+    ]
+    rows = [(label, value) for label, value in rows if value is not None]
+    if rows:
+        print("\n  the watch images, not augmented:")
+        for label, value in rows:
+            print(f"  {label:<48} {value:>8.3f}")
+    print(f"\n  {'training, seconds':<48} {facts['train_seconds']:>8.1f}")
+    if "report" in facts:
+        print(f"  report  {facts['report']}")
+    print()
+
+
+def _print_json(options: argparse.Namespace, facts: Any) -> int:
+    if options.json:
+        print(json.dumps(facts, allow_nan=False), flush=True)
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from twist.runs.folders import runs_root
+    from twist.runs.launcher import list_runs
+
+    table = list_runs()
+    if table.empty:
+        print(f"no run in {runs_root()} yet: start one with `twist train digits`")
+    else:
+        print(table.fillna("").to_string(index=False))
+    return _print_json(options, {"runs": json.loads(table.to_json(orient="records"))})
+
+
+def _show(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+
+    run = attach(options.run)
+    facts = _facts(run)
+    _print_summary(run, facts)
+    return _print_json(options, facts)
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+
+    run = attach(options.run)
+    status = _stop_run(run)
+    print(f"{run.name}: {status}")
+    _print_json(options, {"run": run.name, "state": status.state, "step": status.step})
+    return FAILED if status.alive else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+    from twist.view.report import write_report
+
+    run = attach(options.run)
+    path = write_report(run, options.output)
+    print(path)
+    return _print_json(options, {"run": run.name, "report": str(path)})
+
+
+def _recipes(options: argparse.Namespace) -> int:
+    from twist.runs.recipes import recipe_names, recipe_summary
+
+    summaries = {name: recipe_summary(name) for name in recipe_names()}
+    for name, summary in summaries.items():
+        print(f"{name:<16} {summary}")
+    return _print_json(options, {"recipes": summaries})
+
+
+def _fields(options: argparse.Namespace) -> int:
+    from twist.runs.recipes import recipe
+
+    chosen = recipe(options.recipe)
+    rows = {}
+    for name in field_names():
+        value = field_value(chosen, name)
+        rows[name] = {"value": value, "help": field_help(name)}
+        shown = ",".join(f"{number:g}" for number in value) if isinstance(value, tuple) else value
+        print(f"{name:<34} {shown!s:<14} {field_help(name)}")
+    return _print_json(options, {"fields": rows})
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What a person sees: reads run folders, never torch."""

@@ -1,0 +1,388 @@
+"""Figures over the steps: the terms of the loss as curves, and the run's way through the entropy plane."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from twist.runs.bounds import log_classes, mutual_information_cap, sharpness_floor
+from twist.view.labels import Box, free_box, spread
+from twist.view.panels import Panel, single
+from twist.view.scene import Scene
+from twist.view.theme import ALARM, INKS, REFERENCE, REGION
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+MAX_POINTS = 2_000
+"""Points kept of a curve: more cannot be seen, and every update of a live figure sends them all."""
+# Pixels: what a line of a label takes, a character of a small one, and the way from the axis.
+_LINE, _CHARACTER, _MARGIN = 17.0, 5.6, 6.0
+_Curve = tuple[np.ndarray, np.ndarray]
+
+
+class _Room(NamedTuple):
+    """The least place a panel of curves gets: pixels inside its axes, and what follows for its labels."""
+
+    width: float
+    height: float
+    beyond: float
+    """The x axis ends at this multiple of the last step, so that the labels stand beside the lines."""
+    brief: bool
+
+
+ALONE = _Room(560, 280, 1.34, brief=False)
+IN_GRID = _Room(330, 250, 1.9, brief=True)
+
+_CURVES = ("consistency", "sharpness", "diversity", "mutual_information")
+_WORDS = {
+    "consistency": "consistency",
+    "sharpness": "sharpness H(Y|X)",
+    "diversity": "diversity H(Y)",
+    "mutual_information": "mutual information",
+}
+
+
+def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
+    """At most ``limit`` points of a curve that keep its ends, its smallest and its largest value in every stretch.
+
+    Examples
+    --------
+    >>> x = np.arange(100_000)
+    >>> len(decimate(x, np.sin(x / 50))[0]) <= 2_000
+    True
+    """
+    if len(x) <= limit:
+        return x, y
+    edges = np.linspace(0, len(x), limit // 2, dtype=int)
+    keep = {0, len(x) - 1}
+    for low, high in zip(edges[:-1], edges[1:], strict=True):
+        part = y[low:high]
+        keep.add(low + int(np.where(np.isfinite(part), part, np.inf).argmin()))
+        keep.add(low + int(np.where(np.isfinite(part), part, -np.inf).argmax()))
+    chosen = np.fromiter(sorted(keep), int)
+    return x[chosen], y[chosen]
+
+
+def _column(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Steps and values of one column; a column that is not there is all gaps."""
+    steps = table.index.to_numpy(np.float32)
+    if name not in table:
+        return steps, np.full(len(steps), np.nan, np.float32)
+    values = table[name].to_numpy(np.float64, na_value=np.nan)
+    return steps, np.where(np.isfinite(values), values, np.nan).astype(np.float32)
+
+
+def curves_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: _Room = ALONE) -> Panel:
+    """The panel of `entropy_curves`."""
+    top = log_classes(scene.num_classes)
+    curves = {name: _column(metrics, f"train/{name}") for name in _CURVES}
+    watched = _column(snapshots, "watch/mutual_information")
+    finite = [values[np.isfinite(values)] for _, values in (*curves.values(), watched)]
+    highest = 1.1 * max([top, *(float(values.max()) for values in finite if len(values))])
+    steps = curves["consistency"][0]
+    last = float(max([*steps[-1:], *watched[0][-1:], 1.0]))
+    panel = Panel(
+        title="How the terms of the loss move",
+        note=scene.batches,
+        xaxis={"title": {"text": "step"}, "range": [0, max(float(scene.total_steps), last * room.beyond)]},
+        yaxis={"title": {"text": "nats"}, "range": [-0.04 * highest, highest], "fixedrange": True},
+        zaxis={
+            "title": {"text": "share of log C"},
+            "range": [-0.04 * highest / top, highest / top],
+            "tickvals": np.arange(0, highest / top, 0.25 if highest < 2 * top else 0.25 * round(highest / top)),
+            "tickformat": ".0%",
+            "showgrid": False,
+            "fixedrange": True,
+        },
+    )
+    for name, (x, y) in curves.items():
+        ink = INKS[name]
+        x, y = decimate(x, y)
+        panel.traces.append(
+            {
+                "type": "scatter",
+                "mode": "lines" if len(x) > 1 else "markers",
+                "name": _WORDS[name],
+                "x": x,
+                "y": y,
+                "line": {"color": ink.color, "dash": ink.dash, "width": 1.8},
+                "connectgaps": False,
+                "hovertemplate": f"<b>{_WORDS[name]}</b> %{{y:.3f}} nats<br>step %{{x:,.0f}}, batches<extra></extra>",
+            }
+        )
+    x, y = decimate(*watched)
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "mutual information of the watch images",
+            "x": x,
+            "y": y,
+            "marker": {"color": INKS["mutual_information"].color, "symbol": "circle-open", "size": 7},
+            "cliponaxis": False,
+            "hovertemplate": "<b>mutual information</b> %{y:.3f} nats<br>step %{x:,.0f}, watch images<extra></extra>",
+        }
+    )
+    broken = _not_finite_steps(metrics)
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "a term was not finite",
+            "x": broken,
+            "y": np.zeros(len(broken), np.float32),
+            "marker": {"color": ALARM, "symbol": "x", "size": 8},
+            "hovertemplate": "<b>not finite</b><br>step %{x:,.0f}<extra></extra>",
+        }
+    )
+    # Plotly draws the right axis only if a trace belongs to it.
+    panel.traces.append({"type": "scatter", "x": [None], "y": [None], "yaxis": "z", "hoverinfo": "skip"})
+    _label(panel, scene, curves, watched, room)
+    if not any(map(len, finite)):
+        panel.empty("no step recorded yet" if len(metrics) == 0 else "no finite number recorded")
+    return panel
+
+
+def _not_finite_steps(metrics: pd.DataFrame) -> np.ndarray:
+    broken = np.zeros(len(metrics), bool)
+    for name in _CURVES[:3]:
+        if f"train/{name}" in metrics:
+            broken |= ~np.isfinite(_column(metrics, f"train/{name}")[1])
+    steps = metrics.index.to_numpy(np.float32)[broken] if len(metrics) else np.zeros(0, np.float32)
+    return steps[np.linspace(0, len(steps) - 1, min(len(steps), MAX_POINTS), dtype=int)] if len(steps) else steps
+
+
+class _Line(NamedTuple):
+    """A reference line: its value, what it is in few words and in full, and whether the label rather stands above."""
+
+    value: float
+    brief: str
+    full: str
+    above: bool
+
+
+def _references(scene: Scene, top: float) -> list[_Line]:
+    cap = mutual_information_cap(scene.batch_size, scene.num_classes)
+    log_c = f"log C = {top:.2f}"
+    if cap < top - 1e-9:
+        told = f"log N = {cap:.2f}: most that {scene.batch_size:,} images can tell"
+        lines = [
+            _Line(top, log_c, f"{log_c}: all {scene.num_classes:,} classes alike", True),
+            _Line(cap, told.split(":")[0], told, True),
+        ]
+    else:
+        lines = [_Line(top, log_c, f"{log_c}: most diversity and most information", True)]
+    floor = sharpness_floor(scene.num_classes, scene.temperature, scene.final_norm)
+    if floor > 0.01 * top:
+        full = f"floor of sharpness in batches = {floor:.2f}"
+        lines.append(_Line(floor, f"sharpness floor {floor:.2f}", full, False))
+    return lines
+
+
+def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curve, room: _Room) -> None:
+    """Name the curves beside their ends, and the reference lines where no curve runs, else in the same column."""
+    (_, right), (low, high) = panel.xaxis["range"], panel.yaxis["range"]
+    scale = np.array([room.width / right, room.height / (high - low)])
+    last = max([1.0, *(float(x[-1]) for x, _ in (*curves.values(), watched) if len(x))])
+    drawn = np.concatenate([*(_along(*curve) for curve in curves.values()), np.stack(watched, 1)])
+    drawn = (drawn - [0, low]) * scale
+    column = []
+    for name, (_, y) in curves.items():
+        if len(known := y[np.isfinite(y)]):
+            value = float(np.median(known[-5:]))
+            column.append((value, INKS[name].color, INKS[name].glyph, f"{_WORDS[name].split(' H(')[0]} {value:.2f}"))
+    lines = _references(scene, log_classes(scene.num_classes))
+    for line in lines:
+        panel.line(line.value)
+    while True:
+        heights = spread((np.array([entry[0] for entry in column]) - low) * scale[1], _LINE, _LINE / 2, room.height)
+        start = last * scale[0] + 6
+        taken = [
+            Box(start, start + 7 * (3 + len(entry[3])), height - _LINE / 2, height + _LINE / 2)
+            for entry, height in zip(column, heights, strict=True)
+        ]
+        placed, crowded = [], None
+        for line in lines:
+            words = line.brief if room.brief else line.full
+            boxes = _boxes_along((line.value - low) * scale[1], words, line.above, room)
+            box = free_box(boxes, taken, drawn)
+            if column and box.cost(taken, drawn) != (0, 0):
+                crowded = line
+                break
+            taken.append(box)
+            placed.append((line, words, box))
+        if crowded is None:
+            break
+        lines.remove(crowded)
+        column.append((crowded.value, REFERENCE, "╌╌", crowded.brief))
+    for (_, color, glyph, words), height in zip(column, heights, strict=True):
+        text = f'<span style="color:{color}">{glyph}</span> {words}'
+        place = {"x": last, "y": low + float(height / scale[1]), "xanchor": "left", "xshift": 6}
+        panel.note_at(text, size=11, on_paper=True, **place)
+    for line, words, box in placed:
+        above = box.low >= (line.value - low) * scale[1]
+        place = {"xref": "x domain", "x": box.left / room.width, "y": line.value, "xanchor": "left"}
+        panel.note_at(words, yanchor="bottom" if above else "top", **place)
+
+
+def _boxes_along(height: float, words: str, above: bool, room: _Room) -> list[Box]:
+    """Boxes for a label along a line, on the side asked for and on the other, the best first."""
+    width = _CHARACTER * len(words)
+    lefts = np.linspace(_MARGIN, max(_MARGIN, room.width - width), 12)
+    sides = [(height, height + 15), (height - 15, height)]
+    return [Box(left, left + width, *side) for left in lefts for side in (sides if above else sides[::-1])]
+
+
+def _along(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Points ``[K, 2]`` so close along a curve that no label passes between them unseen."""
+    known = np.isfinite(y)
+    if not known.any():
+        return np.zeros((0, 2))
+    grid = np.linspace(x[known][0], x[known][-1], 500)
+    return np.stack([np.append(grid, x[known]), np.append(np.interp(grid, x[known], y[known]), y[known])], 1)
+
+
+def entropy_curves(
+    metrics: pd.DataFrame, scene: Scene, *, snapshots: pd.DataFrame | None = None, dark: bool = False
+) -> go.Figure:
+    """Consistency, sharpness, diversity and mutual information over the steps, in nats and as shares of log C.
+
+    Healthy: mutual information climbs toward its cap while consistency falls. The dashed lines are what is possible:
+    log C bounds diversity, log min(N, C) bounds information, and the final norm keeps the sharpness of *batches* above
+    its floor. The watch images (circles) are not augmented and use running statistics, so no floor holds for them.
+
+    Parameters
+    ----------
+    metrics
+        Table indexed by step with columns ``train/consistency`` …, see `RunRecord.metrics`. Values that are not finite
+        leave gaps, and a red cross at their step.
+    scene
+        Whose curves these are.
+    snapshots
+        Table of snapshot summaries, see `RunRecord.snapshot_metrics`.
+    """
+    return single(curves_panel(metrics, _or_empty(snapshots), scene), dark=dark, height=440)
+
+
+def _or_empty(table: pd.DataFrame | None) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(index=pd.Index([], name="step")) if table is None else table
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The entropy plane
+
+
+def plane_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene) -> Panel:
+    """The panel of `entropy_plane`."""
+    top = log_classes(scene.num_classes)
+    panel = Panel(
+        title="Where the run stands",
+        note=scene.batches,
+        xaxis={"title": {"text": "sharpness H(Y|X), nats"}, "range": [-0.05 * top, 1.12 * top]},
+        yaxis={"title": {"text": "diversity H(Y), nats"}, "range": [-0.08 * top, 1.12 * top]},
+    )
+    panel.shapes.append(
+        {
+            "type": "path",
+            "path": f"M 0,0 L 0,{top:.5f} L {top:.5f},{top:.5f} Z",
+            "fillcolor": REGION,
+            "line": {"width": 1, "color": REFERENCE},
+            "layer": "below",
+            "xref": "x",
+            "yref": "y",
+        }
+    )
+    near = 0.015 * top
+    above: dict[str, Any] = {
+        "y": top,
+        "yanchor": "bottom",
+        "yshift": 6,
+        "size": 11,
+    }  # clear of the markers, which may lie on the edge
+    panel.note_at("<b>healthy</b>", x=near, xanchor="left", **above)
+    panel.note_at("<b>uniform</b> collapse", x=1.11 * top, xanchor="right", **above)
+    panel.note_at("<b>one-class</b> collapse", x=near * 3, y=0, xanchor="left", yanchor="middle", size=11)
+    panel.note_at("no information on this edge:<br>I = H(Y) − H(Y|X) = 0", x=1.11 * top, y=0.5 * top, xanchor="right")
+    floor = sharpness_floor(scene.num_classes, scene.temperature, scene.final_norm)
+    if floor > 0.1 * top:  # nearer to the corner it could not be told from it
+        panel.shapes.append(
+            {
+                "type": "line",
+                "xref": "x",
+                "yref": "y",
+                "x0": floor,
+                "x1": floor,
+                "y0": floor,
+                "y1": top,
+                "line": {"color": REFERENCE, "width": 1, "dash": "4px,3px"},
+                "layer": "below",
+            }
+        )
+        if 0.25 * top < floor < 0.62 * top:
+            panel.note_at("floor of batches", x=floor, xanchor="center", **{**above, "size": 10})
+        else:  # below the triangle, where no run goes
+            panel.note_at("floor of batches", x=floor, y=floor, xanchor="left", yanchor="top")
+    steps, conditional = _column(metrics, "train/sharpness")
+    marginal = _column(metrics, "train/diversity")[1]
+    chosen = np.unique(np.linspace(0, max(0, len(steps) - 1), min(len(steps), MAX_POINTS), dtype=int))
+    hover = "H(Y|X) %{x:.3f}, H(Y) %{y:.3f} nats<br>step %{customdata:,.0f}, "
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "path of the batches",
+            "x": conditional[chosen],
+            "y": marginal[chosen],
+            "customdata": steps[chosen],
+            "line": {"color": INKS["mutual_information"].color, "width": 1.2},
+            "opacity": 0.65,
+            "hovertemplate": hover + "batches<extra></extra>",
+        }
+    )
+    watch_steps, watch_conditional = _column(snapshots, "watch/conditional_entropy")
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "path of the watch images",
+            "x": watch_conditional,
+            "y": _column(snapshots, "watch/marginal_entropy")[1],
+            "customdata": watch_steps,
+            "line": {"color": INKS["consistency"].color, "width": 1.2, "dash": "dot"},
+            "marker": {"symbol": "circle-open", "size": 7},
+            "hovertemplate": hover + "watch images<extra></extra>",
+        }
+    )
+    known = np.flatnonzero(np.isfinite(conditional) & np.isfinite(marginal))
+    now = known[-1:]
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "batches now",
+            "x": conditional[now],
+            "y": marginal[now],
+            "customdata": steps[now],
+            "marker": {"color": INKS["mutual_information"].color, "size": 11, "line": {"width": 2, "color": "white"}},
+            "hovertemplate": "<b>now</b><br>" + hover + "batches<extra></extra>",
+        }
+    )
+    if len(known) == 0:
+        panel.note_at("no step recorded yet", x=0.3 * top, y=0.75 * top, size=12)
+    return panel
+
+
+def entropy_plane(
+    metrics: pd.DataFrame, scene: Scene, *, snapshots: pd.DataFrame | None = None, dark: bool = False
+) -> go.Figure:
+    """H(Y given X) against H(Y): the way of a run between the healthy corner and the two collapses.
+
+    Every state lies in the shaded triangle, because H(Y) is never below H(Y given X); the distance to its diagonal
+    edge is the mutual information. The dotted path with circles is that of the watch images.
+    """
+    return single(plane_panel(metrics, _or_empty(snapshots), scene), dark=dark, height=480)
