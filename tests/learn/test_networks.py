@@ -1,0 +1,197 @@
+import golden
+import numpy as np
+import pytest
+import torch
+
+from twist.learn import diagnostics
+from twist.learn.networks import ProjectionHead, SmallConv, TwistNet, build_network
+from twist.runs.config import NetworkConfig
+
+NAMES = {"bn": "batch", "syncbn": "sync", "ln": "layer", "none": "none", "identity": "none"}
+
+
+def randn(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("case", golden.cases("i_head.npz"))
+def test_head_is_the_authors(case):
+    meta, arrays = case.meta, {name: torch.tensor(value) for name, value in case.arrays.items()}
+
+    def compare(actual, name):
+        np.testing.assert_allclose(actual.detach(), case.arrays[name], rtol=0, atol=golden.FLOAT64)
+
+    head = ProjectionHead(
+        meta["feature_dim"],
+        meta["hid_dim"],
+        meta["dim"],
+        head_norm=NAMES[meta["proj_norm"]],
+        activation=meta["act"],
+        final_norm=NAMES[meta["lbn"]],
+    ).double()
+    head.load_state_dict({name: torch.tensor(value) for name, value in case.group("init.").items()})
+    seen = []
+    head.last_linear.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    features = arrays["x"].requires_grad_()
+    logits = head(features)
+    compare(logits, "y_train")
+
+    before, parameters = seen[0], dict(head.named_parameters())
+    gradients = torch.autograd.grad(
+        (logits * arrays["upstream"]).sum(), [features, before, logits, *parameters.values()]
+    )
+    compare(gradients[0], "grad_x")
+    compare(gradients[1].abs().mean(), "gn_f")
+    compare(gradients[2].abs().mean(), "gn_ft")
+    for name, gradient in zip(parameters, gradients[3:], strict=True):
+        compare(gradient, f"grad.{name}")
+    for prefix, values in (("f", before), ("ft", logits)):
+        compare(diagnostics.column_std(values), f"{prefix}_column_std")
+        compare(diagnostics.row_std(values), f"{prefix}_row_std")
+    for name in case.group("after."):
+        compare(head.state_dict()[name], f"after.{name}")
+    compare(head.eval()(arrays["x_eval"]), "y_eval")
+
+
+@pytest.mark.parametrize("side", [4, 7, 8, 28, 32, 64])
+@pytest.mark.parametrize("widths", [(8,), (8, 12, 16), (4, 4, 4, 4, 6)])
+def test_small_conv_takes_small_and_larger_images(side, widths):
+    net = SmallConv(3, widths)
+    features = net(randn(2, 3, side, side))
+    assert features.shape == (2, widths[-1]) and features.isfinite().all()
+
+
+def test_small_conv_takes_a_single_pixel():
+    assert SmallConv(1, (4, 8))(randn(3, 1, 1, 1)).shape == (3, 8)
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("stem", ["tiny", "standard"])
+@pytest.mark.parametrize(("backbone", "feature_dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
+def test_resnets_keep_torchvision_names_and_shapes(backbone, feature_dim, stem, in_channels):
+    from torchvision import models
+
+    config = NetworkConfig(backbone=backbone, stem=stem, hidden_dim=16, num_classes=6)
+    net = build_network(config, in_channels, seed=0).eval()
+    theirs = getattr(models, backbone)().state_dict()
+    ours = net.backbone.state_dict()
+    assert list(ours) == [name for name in theirs if not name.startswith("fc.")]
+    changed = [name for name in ours if ours[name].shape != theirs[name].shape]
+    assert changed == ([] if (stem, in_channels) == ("standard", 3) else ["conv1.weight"])
+    with torch.no_grad():
+        outputs = net(randn(2, in_channels, 32, 32))
+    assert outputs.features.shape == (2, feature_dim) and outputs.logits.shape == (2, 6)
+
+
+def test_tiny_stem_keeps_the_resolution_of_the_first_stage():
+    sides = {}
+    for stem in ("tiny", "standard"):
+        net = build_network(NetworkConfig(backbone="resnet18", stem=stem, hidden_dim=8), 3, seed=0).eval()
+        net.backbone.layer1.register_forward_hook(
+            lambda module, i, output, stem=stem: sides.update({stem: output.shape})
+        )
+        with torch.no_grad():
+            net(randn(1, 3, 32, 32))
+    assert sides["tiny"][-1] == 32 and sides["standard"][-1] == 8
+
+
+def test_state_dict_reads_as_the_authors():
+    names = set(build_network(NetworkConfig(), 1, seed=0).state_dict())
+    head = {name.removeprefix("projection_heads.") for name in names if name.startswith("projection_heads.")}
+    norm = {"running_mean", "running_var", "num_batches_tracked"}
+    assert all(name.startswith(("backbone.", "projection_heads.")) for name in names)
+    assert head == {
+        *(f"projection_head.{layer}.{part}" for layer in (0, 1, 4, 5) for part in ("weight", "bias")),
+        *(f"projection_head.{layer}.{part}" for layer in (1, 5) for part in norm),
+        "last_linear.weight",
+        "last_linear.bias",
+        *(f"norm.{part}" for part in norm),
+    }
+
+
+@pytest.mark.parametrize("final_norm", ["batch", "sync"])
+def test_final_norm_gives_every_class_mean_zero_and_variance_one(final_norm):
+    head = ProjectionHead(5, 8, 4, final_norm=final_norm)
+    logits = head(3 + randn(64, 5))
+    torch.testing.assert_close(logits.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
+    torch.testing.assert_close(logits.std(0, correction=0), torch.ones(4), rtol=0, atol=1e-2)
+
+
+def test_without_final_norm_the_logits_are_the_last_layer():
+    head = ProjectionHead(5, 8, 4, final_norm="none")
+    features = randn(6, 5)
+    torch.testing.assert_close(head(features), head.last_linear(head.projection_head(features)))
+
+
+@pytest.mark.parametrize("head_norm", ["batch", "layer", "none"])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_every_head_option_trains(head_norm, activation):
+    config = NetworkConfig(head_norm=head_norm, activation=activation, dropout=0.2, widths=(8,), hidden_dim=12)
+    net = build_network(config, 1, seed=0)
+    net(randn(6, 1, 8, 8)).logits.square().sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_views_of_one_size_in_a_sequence_are_one_concatenated_batch():
+    net = build_network(NetworkConfig(widths=(8,), hidden_dim=12), 1, seed=0)
+    views = list(randn(3, 4, 1, 8, 8))
+    torch.testing.assert_close(net(views), net(torch.cat(views)))
+
+
+def test_norms_of_the_backbone_see_each_size_by_itself_and_the_head_sees_all():
+    class Recorder(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rows = []
+
+        def forward(self, x):
+            self.rows.append(len(x))
+            return x.flatten(1)[:, :2]
+
+    backbone, head = Recorder(), Recorder()
+    large, small = randn(4, 1, 8, 8), randn(4, 1, 4, 4)
+    outputs = TwistNet(backbone, head)([large, large, small, small, small])
+    assert backbone.rows == [8, 12] and head.rows == [20]
+    torch.testing.assert_close(outputs.features[:4], large.flatten(1)[:, :2])
+
+
+def test_weights_depend_on_the_seed_alone():
+    config = NetworkConfig(widths=(8,), hidden_dim=12)
+    torch.manual_seed(5)
+    expected_next = torch.rand(1)
+    torch.manual_seed(5)
+    first = build_network(config, 1, seed=3).state_dict()
+    assert torch.equal(torch.rand(1), expected_next)
+    again, other = (build_network(config, 1, seed=seed).state_dict() for seed in (3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["backbone.blocks.0.0.weight"], other["backbone.blocks.0.0.weight"])
+
+
+def test_other_than_one_or_three_channels_is_named():
+    with pytest.raises(ValueError, match="4 channels: give gray"):
+        build_network(NetworkConfig(), 4, seed=0)
+
+
+def test_the_head_of_least_loss_speaks_for_the_network():
+    net = build_network(NetworkConfig(num_classes=5, num_heads=3), in_channels=1, seed=0).eval()
+    images = torch.randn(4, 1, 8, 8)
+    for step in range(50):
+        net.note_losses(torch.tensor([1.0, 0.5 if step % 2 else 0.9, 0.8]))
+    assert net.speaking_head == 1
+    features, heads = net.forward_heads(images)
+    assert len(heads) == 3
+    assert torch.equal(net(images).logits, heads[1])
+    assert not torch.equal(heads[0], heads[1])
+    assert features.shape == (4, 128)
+
+
+def test_which_head_speaks_travels_with_the_weights():
+    one, other = (build_network(NetworkConfig(num_heads=3), in_channels=1, seed=seed) for seed in (0, 1))
+    one.note_losses(torch.tensor([0.0, 0.0, -1.0]))
+    other.load_state_dict(one.state_dict())
+    assert other.speaking_head == 2
+
+
+def test_a_single_head_keeps_the_authors_names_and_no_other():
+    names = build_network(NetworkConfig(), in_channels=1, seed=0).state_dict()
+    assert {name.split(".")[0] for name in names} == {"backbone", "projection_heads"}

@@ -1,0 +1,144 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+from twist.cli import main
+from twist.runs.folders import run_paths
+from twist.runs.launcher import attach
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="detached runs need POSIX processes")
+
+
+def sets(tiny, **more):
+    changes = {**tiny, **more}
+    return [
+        word
+        for name, value in changes.items()
+        for word in ("--set", f"{name}={','.join(map(str, value)) if isinstance(value, tuple) else value}")
+    ]
+
+
+def last_json(capfd):
+    out = capfd.readouterr().out
+    return json.loads(out.rstrip().splitlines()[-1])
+
+
+def test_train_prints_verdict_scores_and_one_json_object_last(runs, tiny, capfd):
+    assert main(["train", "digits", "--name", "mine", "--json", *sets(tiny, seed=3)]) == 0
+    facts = last_json(capfd)
+    assert facts["run"] == "mine"
+    assert facts["seed"] == 3
+    assert facts["state"] == "COMPLETED"
+    assert 0 <= facts["matched_accuracy"] <= 1
+    assert 0 <= facts["nmi"] <= 1
+    assert facts["kmeans_matched_accuracy"] > 0.5
+    assert facts["verdict"] == "too early to say"
+    assert main(["show", "mine", "--json"]) == 0
+    assert last_json(capfd)["matched_accuracy"] == facts["matched_accuracy"]
+    assert main(["list", "--json"]) == 0
+    assert [run["name"] for run in last_json(capfd)["runs"]] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "digit"], "did you mean 'digits'"),
+        (["train", "digits", "--set", "optim.epoch=3"], "did you mean 'optim.epochs'"),
+        (["train", "digits", "--set", "optim.epochs"], "--set FIELD=VALUE"),
+        (["train", "digits", "--set", "optim.epochs=x"], "a whole number"),
+        (["train", "digits", "--set", "data.source=digit"], "did you mean 'digits'"),
+        (["train", "digits", "--set", "optim.batch_size=1"], "batch norm"),
+        (["train", "digits", "--set", "optim.batch_size=2000"], "only 1797 images"),
+        (["train", "digits", "--set", "network.num_classes=1"], "2 or more"),
+        (["train", "digits", "--name", "../x"], "cannot name a folder"),
+        (["train", "cifar10", "--set", "data.root=nowhere"], "nowhere"),
+        (["train", "digits", "--set", "device=cuda:9"], "CUDA devices were found"),
+        (["train", "./no-such-folder"], "no-such-folder"),
+        (["show", "nothing"], "there is no run 'nothing'"),
+        (["resume"], "there is no run in"),
+        (["fields", "digit"], "did you mean 'digits'"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_status_two(runs, capfd, arguments, said):
+    assert main(arguments) == 2
+    captured = capfd.readouterr()
+    assert said in captured.err
+    assert captured.err.startswith("twist: ")
+    assert captured.err.count("\n") == 1
+    assert "Traceback" not in captured.err
+    assert run_paths(runs) == []
+
+
+def test_a_mistake_that_only_the_trainer_can_see_leaves_nothing_either(runs, tiny, capfd, tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    from PIL import Image
+
+    for index in range(60):
+        Image.fromarray(np.full((8, 8), index, np.uint8)).save(folder / f"{index}.png")
+    (folder / "7.png").write_bytes((folder / "7.png").read_bytes()[:40])
+    tiny |= {"data.max_images": "none"}
+    assert main(["train", str(folder), *sets(tiny)]) == 2
+    assert "7.png" in capfd.readouterr().err
+    assert os.listdir(runs) == []
+
+
+def test_a_taken_name_is_refused_and_the_old_run_is_untouched(runs, tiny, capfd):
+    assert main(["train", "digits", "--name", "mine", *sets(tiny)]) == 0
+    before = sorted(path.name for path in (runs / "mine").rglob("*"))
+    assert main(["train", "digits", "--name", "mine", *sets(tiny)]) == 2
+    assert "exists already" in capfd.readouterr().err
+    assert sorted(path.name for path in (runs / "mine").rglob("*")) == before
+
+
+def test_control_c_checkpoints_and_stops_and_resume_goes_on(runs, tiny, capfd):
+    changes = sets(tiny, **{"optim.epochs": 3000})
+    command = [sys.executable, "-m", "twist", "train", "digits", "--name", "mine", *changes]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+
+    def wait_for_step(step):
+        deadline = time.monotonic() + 90
+        while not (runs / "mine").exists() or attach("mine").status.step < step:
+            assert time.monotonic() < deadline, f"step {step} never came"
+            time.sleep(0.05)
+
+    wait_for_step(3)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "twist resume mine" in errors
+    stopped = attach("mine").status
+    assert stopped.state == "STOPPED"
+    assert main(["resume", "mine", "--detach"]) == 0
+    wait_for_step(stopped.step + 2)
+    assert main(["stop", "mine", "--json"]) == 0
+    assert last_json(capfd)["state"] == "STOPPED"
+    run = attach("mine")
+    run.record.poll()
+    assert run.record.last("start")["from_step"] == stopped.step
+
+
+def test_a_detached_run_goes_on_after_the_command(runs, tiny, capfd):
+    assert main(["train", "digits", "--name", "mine", "--detach", "--json", *sets(tiny)]) == 0
+    assert last_json(capfd)["run"] == "mine"
+    assert attach("mine").wait(timeout_s=120).state == "COMPLETED"
+
+
+def test_recipes_and_fields_explain_themselves(capfd):
+    assert main(["recipes", "--json"]) == 0
+    assert "digits" in last_json(capfd)["recipes"]
+    assert main(["fields", "digits", "--json"]) == 0
+    fields = last_json(capfd)["fields"]
+    assert fields["network.num_classes"]["value"] == 10
+    assert fields["network.num_classes"]["help"]
+
+
+def test_without_a_command_the_help_is_shown(capfd):
+    assert main([]) == 0
+    assert "COMMAND" in capfd.readouterr().out
