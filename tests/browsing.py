@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+import signal
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
+import pytest
 
 try:  # without playwright the fixture `chrome` skips, or fails where CI is set
     from playwright.sync_api import expect
@@ -32,6 +41,39 @@ class Lab:
         """Show a notebook and wait until its kernel is ready."""
         page.goto(f"{self.url}/doc/tree/{name}?reset")
         wait_for_kernel(page)
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def serving(command: list[str], url: str, *, env: dict[str, str], log: Path) -> Iterator[None]:
+    """A server in a process group of its own, from when it answers at the address until the block ends."""
+    with open(log, "wb") as output:
+        server = subprocess.Popen(command, env=env, stdout=output, stderr=output, start_new_session=True)
+    try:
+        deadline = time.monotonic() + 90
+        while True:
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                if time.monotonic() > deadline or server.poll() is not None:
+                    pytest.fail(f"{' '.join(command[:3])} did not start:\n{log.read_text(errors='replace')[-2000:]}")
+                time.sleep(0.2)
+        yield
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGTERM)
+        try:
+            server.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:")

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-from browsing import Lab, Watcher
+from browsing import Lab, Watcher, free_port, serving
 
 
 def _unavailable(reason: str) -> None:
@@ -59,9 +54,7 @@ def lab(tmp_path_factory):
     news = home / "jupyterlab_settings_dir" / "@jupyterlab" / "apputils-extension"
     news.mkdir(parents=True)
     (news / "notification.jupyterlab-settings").write_text('{"fetchNews": "false"}')  # else a question covers the page
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     folders = ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR", "JUPYTERLAB_SETTINGS_DIR")
     env = dict(os.environ, **{name: str(home / name.lower()) for name in (*folders, "JUPYTERLAB_WORKSPACES_DIR")})
     env |= {
@@ -73,28 +66,6 @@ def lab(tmp_path_factory):
     arguments = ["--no-browser", "--allow-root", "--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
     arguments += [f"--ServerApp.root_dir={home / 'notebooks'}", "--LabApp.news_url=", "--ServerApp.port_retries=0"]
     arguments += ["--LabApp.expose_app_in_browser=True", "--LabApp.extension_manager=readonly"]
-    with open(home / "log", "wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "jupyterlab", *arguments], env=env, stdout=log, stderr=log, start_new_session=True
-        )
-    try:
-        _await_server(f"http://127.0.0.1:{port}/api", server, home / "log")
+    command = [sys.executable, "-m", "jupyterlab", *arguments]
+    with serving(command, f"http://127.0.0.1:{port}/api", env=env, log=home / "log"):
         yield Lab(f"http://127.0.0.1:{port}", home / "notebooks", home / "runs")
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
-
-
-def _await_server(url: str, server: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 90
-    while time.monotonic() < deadline and server.poll() is None:
-        try:
-            urllib.request.urlopen(url, timeout=2).close()
-            return
-        except OSError:
-            time.sleep(0.2)
-    pytest.fail(f"JupyterLab did not start:\n{log.read_text(errors='replace')[-2000:]}")

@@ -5,16 +5,11 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from pathlib import Path
 
 import pytest
-from browsing import Watcher, expect
+from browsing import Watcher, expect, free_port, serving
 from synthetic import make_run
 
 pytestmark = pytest.mark.browser
@@ -32,33 +27,13 @@ def voila(tmp_path_factory):
     (home / "apps").mkdir()
     for book in APPS.glob("*.ipynb"):
         shutil.copy(book, home / "apps")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     env = dict(os.environ, TWIST_RUNS=str(home / "runs"))
     env |= {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
     command = [sys.executable, "-m", "voila", str(home / "apps"), "--no-browser", f"--port={port}"]
     command += ["--Voila.ip=127.0.0.1", "--Voila.root_url=/"]
-    with open(home / "log", "wb") as log:
-        server = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
-    try:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5).close()
-                break
-            except OSError:
-                if time.monotonic() > deadline or server.poll() is not None:
-                    pytest.fail(f"Voilà did not start:\n{(home / 'log').read_text(errors='replace')[-2000:]}")
-                time.sleep(0.2)
+    with serving(command, f"http://127.0.0.1:{port}/", env=env, log=home / "log"):
         yield f"http://127.0.0.1:{port}/voila/render"
-    finally:
-        os.killpg(server.pid, signal.SIGTERM)
-        try:
-            server.wait(20)
-        except subprocess.TimeoutExpired:
-            os.killpg(server.pid, signal.SIGKILL)
-            server.wait()
 
 
 @pytest.fixture
