@@ -35,3 +35,21 @@ def cases(file: str) -> list:
             arrays = {name[len(prefix) :]: file_arrays[name] for name in file_arrays.files if name.startswith(prefix)}
             found.append(pytest.param(Case(meta, arrays), marks=pytest.mark.golden, id=prefix.strip("_")))
     return found
+
+
+def blocks(file: str, prefix: str) -> list:
+    """Every block of arrays ``<prefix>NN_…`` that stands beside a file's cases, as a parameter of a test."""
+    path = FOLDER / file
+    if not path.is_file():
+        skip = pytest.mark.skip(reason=f"no golden vectors at {path}: set TWIST_GOLDEN")
+        return [pytest.param(None, marks=[pytest.mark.golden, skip], id="missing")]
+    with np.load(path) as arrays:
+        names = sorted({name.partition("_")[0] for name in arrays.files if name.startswith(prefix)})
+        return [
+            pytest.param(
+                {key.removeprefix(f"{name}_"): arrays[key] for key in arrays.files if key.startswith(f"{name}_")},
+                marks=pytest.mark.golden,
+                id=name,
+            )
+            for name in names
+        ]

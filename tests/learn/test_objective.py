@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twist.learn import information
-from twist.learn.objective import LossTerms, twist_loss
+from twist.learn.objective import LossTerms, teacher_loss, twist_loss
 
 
 def randn(*shape, seed=0, dtype=torch.float64):
@@ -45,6 +45,76 @@ def test_many_views_give_the_authors_terms_and_gradients(case):
         np.testing.assert_allclose(term.item(), case.arrays[name], rtol=0, atol=golden.FLOAT64)
     (gradient,) = torch.autograd.grad(terms.total, logits)
     np.testing.assert_allclose(gradient, case.arrays["grad"], rtol=0, atol=golden.FLOAT64)
+
+
+@pytest.mark.parametrize("case", golden.cases("e_momentum.npz"))
+def test_a_teacher_gives_the_authors_terms_and_gradients(case):
+    logits = torch.tensor(case.arrays["logits"], requires_grad=True)
+    options = {name: value for name, value in arguments(case.meta).items() if name != "consistency_temperature"}
+    terms = teacher_loss(list(logits), list(torch.tensor(case.arrays["teacher_logits"])), **options)
+    for name, term in zip(("final", "kl", "eh", "he"), terms, strict=True):
+        np.testing.assert_allclose(term.item(), case.arrays[name], rtol=0, atol=golden.FLOAT64)
+    (gradient,) = torch.autograd.grad(terms.total, logits)
+    np.testing.assert_allclose(gradient, case.arrays["grad"], rtol=0, atol=golden.FLOAT64)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 2**31),
+    shape=st.tuples(st.integers(2, 9), st.integers(1, 9), st.integers(2, 9)),
+    temperature=st.floats(0.2, 3),
+    own=st.none() | st.floats(0.2, 3),
+    weights=st.tuples(st.floats(0, 2), st.floats(0, 2), st.floats(0, 2)),
+    eps=st.sampled_from((0, 1e-5, 1e-2)),
+)
+def test_the_linear_form_is_the_mean_over_explicit_pairs(seed, shape, temperature, own, weights, eps):
+    logits = (3 * randn(*shape, seed=seed)).requires_grad_()
+    pairs = [(i, j) for i in (0, 1) for j in range(i + 1, shape[0])]
+    options = {"temperature": temperature, "consistency_temperature": own, "eps": eps}
+    options |= dict(zip(("consistency_weight", "sharpness_weight", "diversity_weight"), weights, strict=True))
+    linear = twist_loss(list(logits), **options)
+    by_pair = [two_view_terms(logits[i], logits[j], **options) for i, j in pairs]
+    for term, of_pairs in zip(linear, zip(*by_pair, strict=True), strict=True):
+        torch.testing.assert_close(term, torch.stack(of_pairs).mean(), rtol=0, atol=1e-11)
+        expected = torch.autograd.grad(torch.stack(of_pairs).mean(), logits, retain_graph=True)
+        torch.testing.assert_close(torch.autograd.grad(term, logits, retain_graph=True), expected, rtol=0, atol=1e-11)
+
+
+def two_view_terms(
+    a,
+    b,
+    *,
+    temperature,
+    consistency_temperature,
+    consistency_weight,
+    sharpness_weight,
+    diversity_weight,
+    eps,
+):
+    """The definition, written out without any rearrangement."""
+
+    def log(p):
+        return (p + eps).log()
+
+    def entropy(p):
+        return -(p * log(p)).sum(-1)
+
+    p, q = ((x / (consistency_temperature or temperature)).softmax(1) for x in (a, b))
+    consistency = ((p * (log(p) - log(q))).sum(1).mean() + (q * (log(q) - log(p))).sum(1).mean()) / 2
+    p, q = ((x / temperature).softmax(1) for x in (a, b))
+    sharpness = (entropy(p).mean() + entropy(q).mean()) / 2
+    diversity = (entropy(p.mean(0)) + entropy(q.mean(0))) / 2
+    total = consistency_weight * consistency + sharpness_weight * sharpness - diversity_weight * diversity
+    return LossTerms(total, consistency, sharpness, diversity)
+
+
+def test_small_divergences_keep_their_digits_in_float32():
+    base = randn(64, 4096, dtype=torch.float64)
+    views = [base + 1e-3 * randn(64, 4096, seed=seed) for seed in range(6)]
+    exact = twist_loss(views).consistency
+    torch.testing.assert_close(
+        twist_loss([view.float() for view in views]).consistency.double(), exact, rtol=1e-3, atol=0
+    )
 
 
 def test_more_than_two_views_are_the_mean_over_the_pairs():

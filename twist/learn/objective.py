@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from twist.learn import information
 
 
 class LossTerms(NamedTuple):
@@ -43,6 +41,7 @@ def twist_loss(
     sharpness_weight: int | float = 1.0,
     diversity_weight: int | float = 1.0,
     eps: int | float = 1e-5,
+    mean_over_processes: Callable[[Tensor], Tensor] | None = None,
 ) -> LossTerms:
     """The TWIST loss of a batch, in nats: low when views agree, samples are sharp and classes are all in use.
 
@@ -61,6 +60,11 @@ def twist_loss(
         Weights of the terms in the total.
     eps
         Added to the probabilities inside the logarithms: 1e-5 is the authors', 0 is exact.
+    mean_over_processes
+        Differentiable mean of a tensor over the processes that share a batch, `twist.learn.distributed.mean`; none
+        when this process holds all of it. It is asked once, for the mean distributions: diversity is then that of the
+        joined batch, the other terms are this process's own, and gradients averaged over the processes are those of
+        the joined batch.
 
     Returns
     -------
@@ -75,9 +79,15 @@ def twist_loss(
 
     Notes
     -----
-    More than two views are paired as by the authors: each of the first two (the global ones) with every later one.
-    Entropies are taken once per view and weighted by its share in the pairs, so the cost is linear in the number of
-    views. Every view has its own mean distribution: diversity is the mean of the views' entropies.
+    More than two views are paired as by the authors: each of the first two (the global ones, g and h) with every later
+    view v, 2V - 3 pairs. They are never formed. For one sample and D(a, b) = Σ (p_a - p_b)(log p_a - log p_b), and with
+    m the mean of g and h in probabilities and in logarithms alike,
+
+        Σ over pairs of D = (1 + (V - 2) / 2) D(g, h) + 2 Σ over local views of D(m, v),
+
+    so a view costs one softmax and one logarithm, whatever the number of pairs, and small divergences are not
+    differences of large entropies. Entropies are weighted by the share of their view in the pairs. Every view has its
+    own mean distribution: diversity is the mean of the views' entropies.
 
     With eps > 0 the probability of a class that is certain not to occur has no gradient through its logarithm, and the
     consistency of two opposite one-hot rows ends at log((1 + eps) / eps), 11.5 nats for 1e-5.
@@ -98,16 +108,159 @@ def twist_loss(
     if consistency_temperature is None:
         consistency_temperature = temperature
     _check(logits, eps, temperature=temperature, consistency_temperature=consistency_temperature)
-    pairs = [(i, j) for i in range(2) for j in range(i + 1, len(logits))]
-    shares = [sum(view in pair for pair in pairs) / (2 * len(pairs)) for view in range(len(logits))]
-
-    views = [_log_probs(view, temperature) for view in logits]
-    paired = views
+    views = [_Distributions.of(view, temperature, eps) for view in logits]
+    compared = views
     if consistency_temperature != temperature:
-        paired = [_log_probs(view, consistency_temperature) for view in logits]
-    consistency = torch.stack([_symmetric_divergence(paired[i], paired[j], eps) for i, j in pairs]).mean()
-    sharpness = torch.stack([share * _sharpness(view, eps) for share, view in zip(shares, views, strict=True)]).sum()
-    diversity = torch.stack([share * _diversity(view, eps) for share, view in zip(shares, views, strict=True)]).sum()
+        compared = [_Distributions.of(view, consistency_temperature, eps) for view in logits]
+    shares = _shares_in_pairs(len(logits))
+    return _weigh(
+        _paired_divergence(compared),
+        _weighted_sum(shares, [view.entropy().mean() for view in views]),
+        _weighted_sum(shares, _marginal_entropies(views, eps, mean_over_processes)),
+        consistency_weight=consistency_weight,
+        sharpness_weight=sharpness_weight,
+        diversity_weight=diversity_weight,
+    )
+
+
+def teacher_loss(
+    logits: Sequence[Float[Tensor, "N C"]],
+    teacher_logits: Sequence[Float[Tensor, "N C"]],
+    *,
+    temperature: int | float = 1.0,
+    consistency_weight: int | float = 1.0,
+    sharpness_weight: int | float = 1.0,
+    diversity_weight: int | float = 1.0,
+    eps: int | float = 1e-5,
+    mean_over_processes: Callable[[Tensor], Tensor] | None = None,
+) -> LossTerms:
+    """The TWIST loss of a student against a momentum teacher, in nats.
+
+    Consistency is the divergence of every student view from each of the teacher's two global views, the same view
+    excepted; sharpness and diversity are those of the student's views, all of equal weight.
+
+    Parameters
+    ----------
+    logits
+        The student's, one tensor per view, global views first.
+    teacher_logits
+        The teacher's, of the two global views; constants.
+    temperature
+        Divisor of all logits, the teacher's too.
+    consistency_weight, sharpness_weight, diversity_weight, eps, mean_over_processes
+        As in `twist_loss`.
+
+    Returns
+    -------
+    LossTerms
+        Consistency is one-sided here: with eps > 0 it may fall a little below 0, the exact divergence never does.
+
+    Raises
+    ------
+    ValueError
+        As `twist_loss`, or when the teacher's views are not two of the student's shape.
+
+    References
+    ----------
+    arXiv 2110.07402; method section 3.2.
+
+    Examples
+    --------
+    >>> sharp = 100 * torch.eye(4)
+    >>> teacher_loss([sharp, sharp], [sharp, sharp], eps=0).total
+    tensor(-1.3863)
+    """
+    _check([*logits, *teacher_logits], eps, temperature=temperature)
+    if len(teacher_logits) != 2 or len(logits) < 2:
+        raise ValueError(
+            f"{len(teacher_logits)} views of the teacher and {len(logits)} of the student: give the teacher's two "
+            "global views, and at least the same two of the student"
+        )
+    views = [_Distributions.of(view, temperature, eps) for view in logits]
+    with torch.no_grad():
+        targets = [_Distributions.of(view, temperature, eps) for view in teacher_logits]
+    all_logs = torch.stack([view.log_probs for view in views]).sum(0)
+    divergences = [
+        target.probs * ((len(views) - 1) * target.log_probs - (all_logs - view.log_probs))
+        for target, view in zip(targets, views[:2], strict=True)
+    ]
+    shares = [1 / len(views)] * len(views)
+    return _weigh(
+        torch.stack(divergences).sum((0, 2)).mean() / (2 * len(views) - 2),
+        _weighted_sum(shares, [view.entropy().mean() for view in views]),
+        _weighted_sum(shares, _marginal_entropies(views, eps, mean_over_processes)),
+        consistency_weight=consistency_weight,
+        sharpness_weight=sharpness_weight,
+        diversity_weight=diversity_weight,
+    )
+
+
+class _Distributions(NamedTuple):
+    """One view's class distributions: one softmax, one logarithm."""
+
+    probs: Tensor
+    log_probs: Tensor  # log(probs + eps)
+
+    @classmethod
+    def of(cls, logits: Tensor, temperature: int | float, eps: int | float) -> _Distributions:
+        # Half precision keeps three digits: too few for differences of entropies.
+        wide = logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature
+        if eps:
+            probs = wide.softmax(1)
+            return cls(probs, (probs + eps).log())
+        log_probs = wide.log_softmax(1)
+        return cls(log_probs.exp(), log_probs)
+
+    def entropy(self) -> Tensor:
+        return -(self.probs * self.log_probs).sum(1)
+
+
+def _paired_divergence(views: Sequence[_Distributions]) -> Tensor:
+    """Mean over the samples and the 2V - 3 pairs of (KL(a given b) + KL(b given a)) / 2."""
+    first, second, *local = views
+    total = (1 + len(local) / 2) * _product_of_differences(first, second)
+    if local:
+        middle = _Distributions(*((a + b) / 2 for a, b in zip(first, second, strict=True)))
+        for view in local:
+            total = total + 2 * _product_of_differences(middle, view)
+    return total.mean() / (2 * (2 * len(views) - 3))
+
+
+def _product_of_differences(a: _Distributions, b: _Distributions) -> Tensor:
+    return ((a.probs - b.probs) * (a.log_probs - b.log_probs)).sum(1)
+
+
+def _shares_in_pairs(num_views: int) -> list[float]:
+    """Share of each view in the pairs: a global view stands in V - 1 of them, a local one in two."""
+    pairs = 2 * num_views - 3
+    return [(num_views - 1 if view < 2 else 2) / (2 * pairs) for view in range(num_views)]
+
+
+def _marginal_entropies(
+    views: Sequence[_Distributions], eps: int | float, mean_over_processes: Callable[[Tensor], Tensor] | None
+) -> Tensor:
+    """Entropy of every view's mean distribution."""
+    means = torch.stack([view.probs.mean(0) for view in views])
+    if mean_over_processes is not None:
+        means = mean_over_processes(means)
+    # A class that no sample takes counts 0, and the logarithm's slope there stays finite.
+    logs = (means + eps).log() if eps else means.clamp(min=torch.finfo(means.dtype).tiny).log()
+    return -(means * logs).sum(1)
+
+
+def _weighted_sum(weights: Sequence[float], values: Sequence[Tensor] | Tensor) -> Tensor:
+    return torch.stack([weight * value for weight, value in zip(weights, values, strict=True)]).sum()
+
+
+def _weigh(
+    consistency: Tensor,
+    sharpness: Tensor,
+    diversity: Tensor,
+    *,
+    consistency_weight: int | float,
+    sharpness_weight: int | float,
+    diversity_weight: int | float,
+) -> LossTerms:
     total = consistency_weight * consistency + sharpness_weight * sharpness - diversity_weight * diversity
     return LossTerms(total, consistency, sharpness, diversity)
 
@@ -127,33 +280,3 @@ def _check(logits: Sequence[Tensor], eps: int | float, **temperatures: int | flo
             raise ValueError(f"{name} is {value}: give a finite number above 0")
     if not 0 <= eps < math.inf:
         raise ValueError(f"eps is {eps}: give 0 or a small positive number such as 1e-5")
-
-
-def _log_probs(logits: Tensor, temperature: int | float) -> Tensor:
-    # Half precision keeps three digits: too few for differences of entropies.
-    wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    return torch.log_softmax(wide / temperature, 1)
-
-
-def _symmetric_divergence(a: Tensor, b: Tensor, eps: int | float) -> Tensor:
-    """Mean over the samples of (KL(a given b) + KL(b given a)) / 2."""
-    p, q = a.exp(), b.exp()
-    if eps:
-        a, b = (p + eps).log(), (q + eps).log()
-    return ((p - q) * (a - b)).sum(1).mean() / 2
-
-
-def _sharpness(log_probs: Tensor, eps: int | float) -> Tensor:
-    if not eps:
-        return information.conditional_entropy(log_probs)
-    return _entropy(log_probs.exp(), eps).mean()
-
-
-def _diversity(log_probs: Tensor, eps: int | float) -> Tensor:
-    if not eps:
-        return information.marginal_entropy(log_probs)
-    return _entropy(log_probs.exp().mean(0), eps)
-
-
-def _entropy(probs: Tensor, eps: int | float) -> Tensor:
-    return -(probs * (probs + eps).log()).sum(-1)
