@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,34 +23,22 @@ class Case(NamedTuple):
         return {name.removeprefix(prefix): value for name, value in self.arrays.items() if name.startswith(prefix)}
 
 
-def cases(file: str) -> list:
-    """Every case of a file as a parameter of a test; one skipped parameter when the file is missing."""
+def cases(file: str, kind: str = "case") -> list:
+    """Every case of a file as a parameter of a test; one skipped parameter when the file is missing.
+
+    A file may hold blocks of another kind beside its cases: arrays ``<kind>NN_…``, or one array ``<kind>NN``.
+    """
     path = FOLDER / file
     if not path.is_file():
         skip = pytest.mark.skip(reason=f"no golden vectors at {path}: set TWIST_GOLDEN")
         return [pytest.param(None, marks=[pytest.mark.golden, skip], id="missing")]
     found = []
-    with np.load(path) as file_arrays:
-        for meta in json.loads(str(file_arrays["meta_json"])):
-            prefix = f"c{meta['case']:02d}_"
-            arrays = {name[len(prefix) :]: file_arrays[name] for name in file_arrays.files if name.startswith(prefix)}
-            found.append(pytest.param(Case(meta, arrays), marks=pytest.mark.golden, id=prefix.strip("_")))
-    return found
-
-
-def blocks(file: str, prefix: str) -> list:
-    """Every block of arrays ``<prefix>NN_…`` that stands beside a file's cases, as a parameter of a test."""
-    path = FOLDER / file
-    if not path.is_file():
-        skip = pytest.mark.skip(reason=f"no golden vectors at {path}: set TWIST_GOLDEN")
-        return [pytest.param(None, marks=[pytest.mark.golden, skip], id="missing")]
     with np.load(path) as arrays:
-        names = sorted({name.partition("_")[0] for name in arrays.files if name.startswith(prefix)})
-        return [
-            pytest.param(
-                {key.removeprefix(f"{name}_"): arrays[key] for key in arrays.files if key.startswith(f"{name}_")},
-                marks=pytest.mark.golden,
-                id=name,
-            )
-            for name in names
-        ]
+        metas = {f"{kind}{meta[kind]:02d}": meta for meta in json.loads(str(arrays["meta_json"])) if kind in meta}
+        start = "c" if kind == "case" else kind
+        names = sorted({m.group() for name in arrays.files if (m := re.match(rf"{start}\d\d(?=_|$)", name))})
+        for name in names:
+            meta = metas.get(f"{kind}{name[-2:]}", {})
+            own = {key[len(name) + 1 :]: arrays[key] for key in arrays.files if key.partition("_")[0] == name}
+            found.append(pytest.param(Case(meta, own), marks=pytest.mark.golden, id=name))
+    return found

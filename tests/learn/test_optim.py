@@ -2,7 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from twist.learn.optim import learning_rate, make_optimizer, parameter_groups
+from twist.learn.lars import LARS
+from twist.learn.optim import make_optimizer, parameter_groups
 from twist.runs.config import OptimConfig
 
 
@@ -20,26 +21,7 @@ def test_frozen_parameters_are_left_out():
     assert [len(group["params"]) for group in parameter_groups(net, 0.1)] == [1, 0]
 
 
-@pytest.mark.parametrize("name", ["adamw", "sgd"])
+@pytest.mark.parametrize("name", ["adamw", "sgd", "lars"])
 def test_the_optimizer_is_the_one_asked_for(name):
-    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}[name]
+    kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "lars": LARS}[name]
     assert isinstance(make_optimizer(nn.Linear(2, 2), OptimConfig(optimizer=name)), kind)
-
-
-def test_the_schedule_rises_from_zero_and_falls_to_its_end():
-    config = OptimConfig(epochs=20, warmup_epochs=2.5, learning_rate=0.4, final_learning_rate=0.01)
-    rates = [learning_rate(step, config, 10) for step in range(200)]
-    assert rates[0] == 0
-    assert max(rates) == pytest.approx(0.4) == rates[25]
-    assert all(a < b for a, b in zip(rates[:25], rates[1:26], strict=True))
-    assert all(a > b for a, b in zip(rates[25:-1], rates[26:], strict=True))
-    assert learning_rate(200, config, 10) == pytest.approx(0.004)
-
-
-def test_the_warm_up_of_a_short_run_leaves_most_of_it():
-    config = OptimConfig(epochs=4, warmup_epochs=5, learning_rate=1.0)
-    assert learning_rate(10, config, 10) == 1.0
-
-
-def test_without_warm_up_the_first_step_has_the_peak():
-    assert learning_rate(0, OptimConfig(warmup_epochs=0, learning_rate=0.3), 7) == pytest.approx(0.3)

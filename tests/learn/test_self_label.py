@@ -31,8 +31,9 @@ def test_parity_mode_gives_the_authors_loss_gradient_threshold_and_share(case):
 
 
 @pytest.mark.parametrize("balanced", [False, True])
-@pytest.mark.parametrize("arrays", golden.blocks("d_self_label.npz", "ce"))
-def test_the_masked_cross_entropy_is_the_authors_with_and_without_balanced_classes(arrays, balanced):
+@pytest.mark.parametrize("case", golden.cases("d_self_label.npz", "ce"))
+def test_the_masked_cross_entropy_is_the_authors_with_and_without_balanced_classes(case, balanced):
+    arrays = case.arrays
     weak, strong = torch.tensor(arrays["weak"]), torch.tensor(arrays["strong"], requires_grad=True)
     mask = weak.softmax(1).amax(1) > torch.tensor(arrays["threshold"])
     loss = masked_cross_entropy(strong, weak.argmax(1), mask, balance_classes=balanced)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,8 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from twist.learn.networks import TwistNet
+from twist.learn.step import TrainState
 from twist.runs.store import RecordError, read_manifest, step_folder, write_sealed_folder
-
-
-@dataclass
-class TrainState:
-    """What a step changes: the network, the optimizer, the number of steps done, and torch's random state."""
-
-    network: TwistNet
-    optimizer: torch.optim.Optimizer
-    step: int = 0
 
 
 def save(run: Path, state: TrainState, facts: dict[str, Any], *, keep: int) -> Path:
@@ -58,6 +48,8 @@ def save(run: Path, state: TrainState, facts: dict[str, Any], *, keep: int) -> P
         "random.safetensors": save_tensors(_random_state(state)),
         "state.json": json.dumps(details).encode(),
     }
+    if state.teacher is not None:
+        files["teacher.safetensors"] = save_tensors(_dense(state.teacher.state_dict()))
     write_sealed_folder(folder, files, {"step": state.step})
     read_manifest(folder, verify=True)
     for old in checkpoint_folders(run)[:-keep]:
@@ -111,6 +103,8 @@ def load(folder: Path, state: TrainState) -> dict[str, Any]:
         state.network.load_state_dict(network)
     except RuntimeError as error:
         raise RecordError(f"{folder.name} holds another network's weights: {error}") from error
+    if state.teacher is not None:
+        state.teacher.load_state_dict(load_tensors((folder / "teacher.safetensors").read_bytes()))
     moments = load_tensors((folder / "optimizer.safetensors").read_bytes())
     state.optimizer.load_state_dict(
         {"state": _join(moments, details["optimizer_scalars"]), "param_groups": details["optimizer_groups"]}

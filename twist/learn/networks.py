@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twist.learn.norms import BunchNorm, SyncNorm
 from twist.runs.config import NetworkConfig
 
 
@@ -84,8 +85,9 @@ class ProjectionHead(nn.Module):
     dropout
         Dropout probability after the first hidden layer.
     final_norm
-        Norm of the logits, without learned scale: batch, sync (over all processes; with one process the same as
-        batch) or none.
+        Norm of the logits, without learned scale: batch, sync (over all processes) or none.
+    bunch_size
+        Images whose views share the statistics of the batch norm; none means all of a batch.
 
     Notes
     -----
@@ -103,6 +105,7 @@ class ProjectionHead(nn.Module):
         activation: str = "relu",
         dropout: int | float = 0.0,
         final_norm: str = "batch",
+        bunch_size: int | None = None,
     ):
         super().__init__()
         self.projection_head = nn.Sequential(
@@ -115,11 +118,12 @@ class ProjectionHead(nn.Module):
             _activation(activation),
         )
         self.last_linear = nn.Linear(hidden_dim, num_classes)
-        self.norm = _final_norm(final_norm, num_classes)
+        self.norm = _final_norm(final_norm, num_classes, bunch_size)
 
-    def forward(self, features: Float[Tensor, "R D"]) -> Float[Tensor, "R C"]:
-        """Logits of feature rows; in training the norms see all of them together."""
-        return self.norm(self.last_linear(self.projection_head(features)))
+    def forward(self, features: Float[Tensor, "R D"], num_views: int = 1) -> Float[Tensor, "R C"]:
+        """Logits of feature rows, view-major; in training the norms see all of them together, or bunch by bunch."""
+        rows = self.last_linear(self.projection_head(features))
+        return self.norm(rows, num_views) if isinstance(self.norm, BunchNorm) else self.norm(rows)
 
 
 def _head_norm(name: str, width: int) -> nn.Module:
@@ -130,11 +134,10 @@ def _activation(name: str) -> nn.Module:
     return {"relu": nn.ReLU(inplace=True), "gelu": nn.GELU()}[name]
 
 
-def _final_norm(name: str, width: int) -> nn.Module:
+def _final_norm(name: str, width: int, bunch_size: int | None) -> nn.Module:
     if name == "none":
         return nn.Identity()
-    norm = {"batch": nn.BatchNorm1d, "sync": nn.SyncBatchNorm}[name]
-    return norm(width, affine=False)
+    return SyncNorm(width, affine=False) if name == "sync" else BunchNorm(width, bunch_size=bunch_size)
 
 
 class TwistNet(nn.Module):
@@ -191,22 +194,24 @@ class TwistNet(nn.Module):
         """
         features = self.features(views)
         heads = [self.projection_heads, *self.more_heads]
-        return Outputs(features, heads[self.speaking_head](features))
+        num_views = 1 if isinstance(views, Tensor) else len(views)
+        return Outputs(features, heads[self.speaking_head](features, num_views))
 
-    def forward_heads(self, views: Tensor | Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Features, and the logits of every head, for training."""
+    def forward_heads(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Features of several views, and the logits of every head, for training."""
         features = self.features(views)
-        return features, [head(features) for head in (self.projection_heads, *self.more_heads)]
+        return features, [head(features, len(views)) for head in (self.projection_heads, *self.more_heads)]
 
     def features(self, views: Tensor | Sequence[Tensor]) -> Float[Tensor, "R D"]:
         """Features of one view, or of several."""
         if isinstance(views, Tensor):
             return self.backbone(views)
         groups = itertools.groupby(views, key=lambda view: view.shape[2:])
-        return torch.cat([self.backbone(torch.cat(list(group))) for _, group in groups])
+        joined = [torch.cat(list(group)).contiguous(memory_format=torch.channels_last) for _, group in groups]
+        return torch.cat([self.backbone(images) for images in joined])
 
 
-def build_network(config: NetworkConfig, in_channels: int, *, seed: int) -> TwistNet:
+def build_network(config: NetworkConfig, in_channels: int, *, seed: int, run_folder: Path | None = None) -> TwistNet:
     """The network of a recipe with fresh weights, the same for the same seed.
 
     Weights are drawn on the CPU, so they are the same for every device; the global random state is left as it was.
@@ -219,6 +224,8 @@ def build_network(config: NetworkConfig, in_channels: int, *, seed: int) -> Twis
         Channels of the images, 1 or 3.
     seed
         Seed of the weights.
+    run_folder
+        Folder of the run, which keeps a person's own backbone.
 
     Raises
     ------
@@ -240,6 +247,7 @@ def build_network(config: NetworkConfig, in_channels: int, *, seed: int) -> Twis
                 activation=config.activation,
                 dropout=config.dropout,
                 final_norm=config.final_norm,
+                bunch_size=config.bunch_size,
             )
             for _ in range(config.num_heads)
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import faulthandler
 import functools
 import math
@@ -10,7 +11,7 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,16 @@ import torch
 from torch import Tensor
 
 from twist.learn import checkpoints, datasets, diagnostics, snapshots
-from twist.learn.checkpoints import TrainState
 from twist.learn.networks import build_network
-from twist.learn.objective import LossTerms, twist_loss
-from twist.learn.optim import learning_rate, make_optimizer
+from twist.learn.optim import make_optimizer
+from twist.learn.own_code import load_own
 from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, environment, tune_malloc
 from twist.learn.random import permutation
+from twist.learn.schedules import StepValues, values_at
+from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights
 from twist.learn.views import make_views
 from twist.runs.attempts import attempt_folder, begin_attempt
-from twist.runs.config import ConfigError, Recipe
+from twist.runs.config import ConfigError, Recipe, ViewsConfig
 from twist.runs.launcher import Run, check_batch, discard_unstarted, prepare
 from twist.runs.lock import free_lock, take_lock
 from twist.runs.progress import ProgressBar
@@ -167,10 +169,15 @@ class Loop:
         images = datasets.load(recipe.data, run_folder=self.path)
         check_batch(recipe, len(images))
         self.steps_per_epoch = len(images) // optim.batch_size
-        self.total_steps = optim.epochs * self.steps_per_epoch
-        network = build_network(recipe.network, in_channels=images.images.shape[1], seed=recipe.seed)
+        self.total_steps = recipe.total_epochs * self.steps_per_epoch
+        network = build_network(
+            recipe.network, in_channels=images.images.shape[1], seed=recipe.seed, run_folder=self.path
+        )
         network = network.to(self.device).to(memory_format=torch.channels_last)
-        self.state = TrainState(network, make_optimizer(network, optim))
+        teacher = make_teacher(network) if recipe.teacher.enabled else None
+        self.state = TrainState(network, make_optimizer(network, optim), teacher)
+        self.extra_term = self._own(recipe.objective.extra)
+        self.extra_augmentation = self._own(recipe.views.extra)
         torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
         self._begin(images)
         watched = self._watch(images)
@@ -189,8 +196,16 @@ class Loop:
             rows = slice(index * optim.batch_size, (index + 1) * optim.batch_size)
             chosen = order(len(images), seed=recipe.seed, epoch=epoch)[rows].to(pixels.device)
             batch, ids = pixels[chosen].to(self.device), sample_ids[chosen].to(self.device)
-            views = make_views(batch, ids, recipe.views, seed=recipe.seed, epoch=epoch)
-            self._train_step(views, began)
+            values = values_at(self.step, recipe, self.steps_per_epoch)
+            views = make_views(
+                batch,
+                ids,
+                self._views_of_stage(values),
+                seed=recipe.seed,
+                epoch=epoch,
+                extra=self.extra_augmentation,
+            )
+            self._train_step(views, values, began)
             if self._due(recipe.record.snapshot_every_epochs):
                 self._snapshot(watched)
             if self._due(recipe.record.checkpoint_every_epochs):
@@ -259,73 +274,55 @@ class Loop:
             )
         return watched
 
-    def _train_step(self, views: list[Tensor], began: float) -> None:
+    def _own(self, reference: str | None) -> Callable[..., Any] | None:
+        return None if reference is None else load_own(reference, run_folder=self.path)
+
+    def _views_of_stage(self, values: StepValues) -> ViewsConfig:
+        """The recipe's views; harder crops in the self-labelling stage."""
+        if not values.self_labelling:
+            return self.recipe.views
+        harder = self.recipe.self_label
+        return dataclasses.replace(
+            self.recipe.views, crop_scale=harder.crop_scale, local_crop_scale=harder.local_crop_scale
+        )
+
+    def _train_step(self, views: list[Tensor], values: StepValues, began: float) -> None:
         """One update from one batch of views, and its metrics when they are due."""
-        recipe, network, optimizer = self.recipe, self.state.network, self.state.optimizer
-        rate = learning_rate(self.step, recipe.optim, self.steps_per_epoch)
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        joined = torch.cat(views).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
-            features, heads = network.forward_heads(joined)
-        views_of_heads = [logits.float().chunk(len(views)) for logits in heads]
-        terms_of_heads = [self._loss(logits) for logits in views_of_heads]
-        totals = torch.stack([terms.total for terms in terms_of_heads])
-        loss = totals.mean()
-        speaking = network.speaking_head
-        logits, values = views_of_heads[speaking], self._finite(terms_of_heads[speaking], loss)
-        network.note_losses(totals.detach())
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        if recipe.optim.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(network.parameters(), recipe.optim.clip_norm)
-        optimizer.step()
-        self.state.step += 1
+        recipe = self.recipe
+        report = evaluate_loss(self.state, views, recipe, values, extra=self.extra_term)
+        numbers = self._finite(report)
+        move_weights(self.state, report.total, recipe, values)
         if self.step % recipe.record.log_every_steps and self.step != self.total_steps:
             return
-        metrics = {f"train/{name}": value for name, value in values.items()}
-        metrics["train/mutual_information"] = values["diversity"] - values["sharpness"]
+        metrics = {f"train/{name}": value for name, value in numbers.items()}
+        metrics["train/mutual_information"] = numbers["diversity"] - numbers["sharpness"]
         if self.step == 1 or self.step % recipe.record.diagnose_every_steps == 0 or self.step == self.total_steps:
-            numbers = diagnostics.summarize(
-                [view.detach() for view in logits],
-                features.detach().float(),
+            collapse = diagnostics.summarize(
+                [view.detach() for view in report.logits],
+                report.features.detach(),
                 temperature=recipe.objective.temperature,
             )
-            metrics.update({f"train/{name}": value for name, value in numbers.items()})
-        metrics["train/learning_rate"] = rate
+            metrics.update({f"train/{name}": value for name, value in collapse.items()})
+        metrics["train/learning_rate"] = values.learning_rate
         metrics["train/images_per_s"] = recipe.optim.batch_size / (time.perf_counter() - began)
         self.writer.metrics(self.step, self._epoch(), metrics)
         if self.on_metrics is not None:
             self.on_metrics(self.step, self.total_steps, metrics)
 
-    def _loss(self, logits: Sequence[Tensor]) -> LossTerms:
-        objective = self.recipe.objective
-        return twist_loss(
-            logits,
-            temperature=objective.temperature,
-            consistency_temperature=objective.consistency_temperature,
-            consistency_weight=objective.consistency_weight,
-            sharpness_weight=objective.sharpness_weight,
-            diversity_weight=objective.diversity_weight,
-            eps=objective.eps,
-        )
-
-    def _finite(self, terms: LossTerms, loss: Tensor) -> dict[str, float]:
-        """The terms as numbers; when one, or the loss of all heads together, is no number, the run ends here."""
-        numbers = torch.stack([*terms, loss.detach()]).tolist()
-        values = dict(zip((*terms._fields, "loss"), numbers, strict=True))
-        broken = {name: value for name, value in values.items() if not math.isfinite(value)}
-        del values["loss"]
+    def _finite(self, report: StepReport) -> dict[str, float]:
+        """The numbers of a step; when one is no number, the run ends here, before the update."""
+        numbers = report.numbers()
+        broken = [name for name, value in numbers.items() if not math.isfinite(value)]
         if broken:
             self.writer.metrics(
-                self.step + 1, self._epoch(), {f"train/{name}": value for name, value in values.items()}
+                self.step + 1, self._epoch(), {f"train/{name}": value for name, value in numbers.items()}
             )
             raise NotFiniteError(
-                f"{' and '.join(broken)} became {broken.popitem()[1]} at step {self.step + 1}, before the update; "
+                f"{' and '.join(broken)} became {numbers[broken[-1]]} at step {self.step + 1}, before the update; "
                 f"launch a new run with a lower optim.learning_rate (now {self.recipe.optim.learning_rate:g}) or with "
                 "optim.clip_norm=1; resuming this one would meet the same number"
             )
-        return values
+        return numbers
 
     def _epoch(self) -> float:
         return self.step / self.steps_per_epoch

@@ -6,8 +6,9 @@ steps, so that an app can show what was drawn: `sample_parameters` draws, `apply
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,8 +19,10 @@ from twist.learn import augment
 from twist.learn.random import normal, uniform
 from twist.runs.config import ConfigError, ViewsConfig
 
-NUM_VIEWS = 2
+NUM_GLOBAL_VIEWS = 2
 _TRIES = 10
+
+ExtraAugmentation = Callable[[Tensor, Tensor, int, int, int], Tensor]
 
 # The stream of each quantity. They never move: a quantity that is switched off leaves the others as they were, and a
 # run resumed by a later version draws on as it began.
@@ -78,9 +81,15 @@ class ViewParameters:
 
 
 def make_views(
-    images: UInt8[Tensor, "N ch H W"], sample_ids: Int[Tensor, " N"], config: ViewsConfig, *, seed: int, epoch: int
-) -> list[Float[Tensor, "N ch S S"]]:
-    """Two augmented, normalized views of every image, on the images' own device.
+    images: UInt8[Tensor, "N ch H W"],
+    sample_ids: Int[Tensor, " N"],
+    config: ViewsConfig,
+    *,
+    seed: int,
+    epoch: int,
+    extra: ExtraAugmentation | None = None,
+) -> list[Tensor]:
+    """Augmented, normalized views of every image, two global ones first, then the local ones; on the images' device.
 
     A pure function of each image, its id, the recipe, the seed and the epoch: a sample looks the same whatever batch it
     is in. Nothing waits for the device.
@@ -95,16 +104,20 @@ def make_views(
         The ``views`` part of a recipe.
     seed, epoch
         Seed of the run, and which pass over the images this is.
+    extra
+        A person's own last step: (view, sample ids, seed, epoch, number of the view) -> view of the same shape.
 
     Returns
     -------
     list
-        The first and the second view, float32, about zero mean and unit variance.
+        ``[N, ch, S, S]`` each, float32, about zero mean and unit variance; S is ``views.size`` for the first two and
+        ``views.local_size`` for the others.
 
     Raises
     ------
     ConfigError
-        When ``views.mean`` or ``views.std`` has three numbers and the images one channel.
+        When ``views.mean`` or ``views.std`` has three numbers and the images one channel, or when the extra step
+        changes the shape.
 
     Notes
     -----
@@ -119,12 +132,36 @@ def make_views(
     [torch.Size([5, 1, 16, 16]), torch.Size([5, 1, 16, 16])]
     """
     shape = (images.shape[1], images.shape[2], images.shape[3])
-    return [
-        apply_parameters(
-            images, sample_parameters(sample_ids, shape, config, seed=seed, epoch=epoch, view=view), config
-        )
-        for view in range(NUM_VIEWS)
-    ]
+    made = []
+    for view in range(NUM_GLOBAL_VIEWS + config.num_local_views):
+        own = of_view(config, view)
+        parameters = sample_parameters(sample_ids, shape, own, seed=seed, epoch=epoch, view=view)
+        pixels = apply_parameters(images, parameters, own)
+        if extra is not None:
+            changed = extra(pixels, sample_ids, seed, epoch, view)
+            if changed.shape != pixels.shape:
+                raise ConfigError(
+                    f"views.extra made {tuple(changed.shape)} of {tuple(pixels.shape)}: return a view of the same shape"
+                )
+            pixels = changed
+        made.append(pixels)
+    return made
+
+
+def of_view(config: ViewsConfig, view: int) -> ViewsConfig:
+    """What holds for one view: the recipe's own for the two global ones, small crops without solarization for others.
+
+    Source of what a local view leaves out: method section 4.
+    """
+    if view < NUM_GLOBAL_VIEWS:
+        return config
+    return dataclasses.replace(
+        config,
+        size=config.local_size,
+        crop_scale=config.local_crop_scale,
+        blur_probability=(config.local_blur_probability,) * 2,
+        solarize_probability=(0.0, 0.0),
+    )
 
 
 def plain_view(images: UInt8[Tensor, "N ch H W"], config: ViewsConfig) -> Float[Tensor, "N ch S S"]:
@@ -177,12 +214,12 @@ def sample_parameters(
             drawn["hue"] = jittered * _both_ways(config.hue, share[:, _HUE])
     if config.gray_probability > 0 and shape[0] == 3:
         drawn["gray"] = share[:, _GRAY] < config.gray_probability
-    if config.blur_probability[view] > 0:
+    if config.blur_probability[min(view, 1)] > 0:
         low, high = config.blur_sigma
-        blurred = share[:, _BLUR] < config.blur_probability[view]
+        blurred = share[:, _BLUR] < config.blur_probability[min(view, 1)]
         drawn["blur_sigma"] = blurred * (low + (high - low) * share[:, _SIGMA])
-    if config.solarize_probability[view] > 0:
-        drawn["solarize"] = share[:, _SOLARIZE] < config.solarize_probability[view]
+    if config.solarize_probability[min(view, 1)] > 0:
+        drawn["solarize"] = share[:, _SOLARIZE] < config.solarize_probability[min(view, 1)]
     if config.noise > 0:
         pixels = (shape[0], config.size, config.size)
         noise = normal(sample_ids, math.prod(pixels), seed=seed, epoch=epoch, view=view, stream=_NOISE)

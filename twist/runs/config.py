@@ -7,263 +7,302 @@ documentation, ``twist fields`` and the tooltips of the widgets.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import json
-import math
 import re
-import types
 import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from twist.runs.fields import (
+    ConfigError,
+    as_type,
+    field,
+    nearest,
+    require,
+    require_one_of,
+    require_range,
+    require_share,
+    spell,
+)
 
-class ConfigError(ValueError):
-    """A mistake in what a person asked for: the message names the thing, the value and the fix."""
+__all__ = ["ConfigError", "nearest"]
 
+OWN_CODE = re.compile(r"(?P<place>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
-def _field(default: Any, help: str) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help})
-
-
-def _require(condition: bool, name: str, value: Any, fix: str) -> None:
-    if not condition:
-        raise ConfigError(f"{name} is {value!r}: {fix}")
-
-
-def _require_range(name: str, pair: tuple[float, float], low: float, high: float) -> None:
-    _require(
-        len(pair) == 2 and low <= pair[0] <= pair[1] <= high,
-        name,
-        pair,
-        f"give two numbers, smallest first, both between {low:g} and {high:g}",
-    )
-
-
-def _require_share(name: str, value: float) -> None:
-    _require(0 <= value <= 1, name, value, "give a probability between 0 and 1")
-
-
-def _require_one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
-    if value not in allowed:
-        raise ConfigError(f"{name} is {value!r}: give one of {', '.join(allowed)}{nearest(value, allowed)}")
-
-
-def nearest(word: str, known: Iterable[str]) -> str:
-    """A closing ``"; did you mean …?"`` for an unknown word, or nothing when no known word is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
-    return f" (did you mean {close[0]!r}?)" if close else ""
+BACKBONES = (
+    *("small_conv", "resnet18", "resnet34", "resnet50", "resnet50w2", "resnet50w4", "resnet50w5"),
+    *("resnet200", "resnet200w2", "vit_t", "vit_s", "vit_b"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images are learned from."""
 
-    source: str = _field(
+    source: str = field(
         "digits",
         "Where the images come from: digits, cifar10, fashion_mnist, a folder of images, or an .npz file.",
     )
-    root: str | None = _field(
+    root: str | None = field(
         None,
         "Folder that holds the named sets; none means TWIST_DATA, else the nearest data/images upward.",
     )
-    split: str = _field("train", "Part of a named set or folder to learn from: train, test or all.")
-    download: bool = _field(False, "Whether torchvision may fetch a named set that is missing from the root.")
-    image_size: int | None = _field(
+    split: str = field("train", "Part of a named set or folder to learn from: train, test or all.")
+    download: bool = field(False, "Whether torchvision may fetch a named set that is missing from the root.")
+    image_size: int | None = field(
         None,
         "Side in pixels to which the images of a folder are resized and center-cropped; none keeps a common size.",
     )
-    max_images: int | None = _field(None, "Largest number of images used, the first ones; none means all.")
+    max_images: int | None = field(None, "Largest number of images used, the first ones; none means all.")
 
     def __post_init__(self):
-        _require(bool(self.source), "data.source", self.source, "name a set, a folder or an .npz file")
-        _require_one_of("data.split", self.split, ("train", "test", "all"))
-        _require(self.image_size is None or self.image_size >= 4, "data.image_size", self.image_size, "give 4 or more")
-        _require(self.max_images is None or self.max_images >= 1, "data.max_images", self.max_images, "give 1 or more")
+        require(bool(self.source), "data.source", self.source, "name a set, a folder or an .npz file")
+        require_one_of("data.split", self.split, ("train", "test", "all"))
+        require(self.image_size is None or self.image_size >= 4, "data.image_size", self.image_size, "give 4 or more")
+        require(self.max_images is None or self.max_images >= 1, "data.max_images", self.max_images, "give 1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ViewsConfig:
     """How an image is augmented; every sample and view draws its own parameters."""
 
-    size: int = _field(32, "Side of a view in pixels; larger shows more detail and costs time quadratically.")
-    crop_scale: tuple[float, float] = _field(
+    size: int = field(32, "Side of a view in pixels; larger shows more detail and costs time quadratically.")
+    crop_scale: tuple[float, float] = field(
         (0.2, 1.0),
         "Range of the share of the image's area that a random crop keeps; (1, 1) switches cropping off.",
     )
-    crop_ratio: tuple[float, float] = _field(
+    crop_ratio: tuple[float, float] = field(
         (0.75, 4 / 3), "Range of a crop's width divided by its height, before it is resized to a square."
     )
-    flip_probability: float = _field(0.5, "Probability of a left-right flip; 0 for digits and text.")
-    rotation_degrees: float = _field(0.0, "Largest rotation in degrees, drawn uniformly to both sides.")
-    shift: float = _field(0.0, "Largest shift as a share of the side, drawn uniformly per axis to both sides.")
-    zoom: tuple[float, float] = _field((1.0, 1.0), "Range of the magnification; above 1 enlarges the content.")
-    shear_degrees: float = _field(0.0, "Largest horizontal shear in degrees, drawn uniformly to both sides.")
-    stretch: float = _field(
+    flip_probability: float = field(0.5, "Probability of a left-right flip; 0 for digits and text.")
+    rotation_degrees: float = field(0.0, "Largest rotation in degrees, drawn uniformly to both sides.")
+    shift: float = field(0.0, "Largest shift as a share of the side, drawn uniformly per axis to both sides.")
+    zoom: tuple[float, float] = field((1.0, 1.0), "Range of the magnification; above 1 enlarges the content.")
+    shear_degrees: float = field(0.0, "Largest horizontal shear in degrees, drawn uniformly to both sides.")
+    stretch: float = field(
         0.0, "Strength of a random stretch: content grows by up to 1 + s along one axis and shrinks along the other."
     )
-    jitter_probability: float = _field(0.8, "Probability that brightness, contrast, saturation and hue are jittered.")
-    brightness: float = _field(0.4, "Strength of brightness jitter: the factor is drawn from 1 - b to 1 + b.")
-    contrast: float = _field(0.4, "Strength of contrast jitter: the factor is drawn from 1 - c to 1 + c.")
-    saturation: float = _field(0.2, "Strength of saturation jitter: the factor is drawn from 1 - s to 1 + s.")
-    hue: float = _field(0.1, "Largest hue turn as a share of the color circle, at most 0.5.")
-    gray_probability: float = _field(0.2, "Probability that a color view becomes gray.")
-    blur_probability: tuple[float, float] = _field(
+    jitter_probability: float = field(0.8, "Probability that brightness, contrast, saturation and hue are jittered.")
+    brightness: float = field(0.4, "Strength of brightness jitter: the factor is drawn from 1 - b to 1 + b.")
+    contrast: float = field(0.4, "Strength of contrast jitter: the factor is drawn from 1 - c to 1 + c.")
+    saturation: float = field(0.2, "Strength of saturation jitter: the factor is drawn from 1 - s to 1 + s.")
+    hue: float = field(0.1, "Largest hue turn as a share of the color circle, at most 0.5.")
+    gray_probability: float = field(0.2, "Probability that a color view becomes gray.")
+    blur_probability: tuple[float, float] = field(
         (0.0, 0.0), "Probability of a Gaussian blur, for the first and the second view."
     )
-    blur_sigma: tuple[float, float] = _field((0.1, 2.0), "Range of the blur's standard deviation in pixels.")
-    solarize_probability: tuple[float, float] = _field(
+    blur_sigma: tuple[float, float] = field((0.1, 2.0), "Range of the blur's standard deviation in pixels.")
+    solarize_probability: tuple[float, float] = field(
         (0.0, 0.2), "Probability that pixels above half brightness are inverted, for the first and the second view."
     )
-    noise: float = _field(0.0, "Standard deviation of Gaussian pixel noise, on the scale where white is 1.")
-    mean: tuple[float, ...] = _field(
+    num_local_views: int = field(
+        0, "Small views besides the two global ones, multi-crop; each costs (local_size / size)² of a global view."
+    )
+    local_size: int = field(16, "Side of a local view in pixels; 96 beside 224 in the paper.")
+    local_crop_scale: tuple[float, float] = field(
+        (0.05, 0.4), "Range of the share of the image's area that a local view keeps."
+    )
+    local_blur_probability: float = field(0.0, "Probability of a Gaussian blur for a local view; 0.5 in the paper.")
+    extra: str | None = field(
+        None,
+        "Your own augmentation, FILE.py:NAME: called with the views, ids, seed, epoch and view, after the others.",
+    )
+    noise: float = field(0.0, "Standard deviation of Gaussian pixel noise, on the scale where white is 1.")
+    mean: tuple[float, ...] = field(
         (0.5,), "Mean subtracted from the pixels (white is 1): one number, or one per channel."
     )
-    std: tuple[float, ...] = _field((0.25,), "Divisor of the pixels after the mean: one number, or one per channel.")
+    std: tuple[float, ...] = field((0.25,), "Divisor of the pixels after the mean: one number, or one per channel.")
 
     def __post_init__(self):
-        _require(self.size >= 4, "views.size", self.size, "give 4 pixels or more")
-        _require_range("views.crop_scale", self.crop_scale, 1e-4, 1.0)
-        _require_range("views.crop_ratio", self.crop_ratio, 0.05, 20.0)
-        _require_range("views.zoom", self.zoom, 0.1, 10.0)
-        _require_range("views.blur_sigma", self.blur_sigma, 1e-3, 100.0)
-        _require(0 <= self.rotation_degrees <= 180, "views.rotation_degrees", self.rotation_degrees, "give 0 to 180")
-        _require(0 <= self.shift <= 1, "views.shift", self.shift, "give a share of the side, 0 to 1")
-        _require(0 <= self.shear_degrees < 80, "views.shear_degrees", self.shear_degrees, "give 0 to 80")
-        _require(0 <= self.hue <= 0.5, "views.hue", self.hue, "give 0 to 0.5")
-        _require(0 <= self.noise <= 1, "views.noise", self.noise, "give 0 to 1")
+        require(self.size >= 4, "views.size", self.size, "give 4 pixels or more")
+        require_range("views.crop_scale", self.crop_scale, 1e-4, 1.0)
+        require_range("views.crop_ratio", self.crop_ratio, 0.05, 20.0)
+        require_range("views.zoom", self.zoom, 0.1, 10.0)
+        require_range("views.blur_sigma", self.blur_sigma, 1e-3, 100.0)
+        require(0 <= self.rotation_degrees <= 180, "views.rotation_degrees", self.rotation_degrees, "give 0 to 180")
+        require(0 <= self.shift <= 1, "views.shift", self.shift, "give a share of the side, 0 to 1")
+        require(0 <= self.shear_degrees < 80, "views.shear_degrees", self.shear_degrees, "give 0 to 80")
+        require(0 <= self.hue <= 0.5, "views.hue", self.hue, "give 0 to 0.5")
+        require(0 <= self.noise <= 1, "views.noise", self.noise, "give 0 to 1")
         for name in ("stretch", "brightness", "contrast", "saturation", "jitter_probability", "gray_probability"):
-            _require_share(f"views.{name}", getattr(self, name))
-        _require_share("views.flip_probability", self.flip_probability)
+            require_share(f"views.{name}", getattr(self, name))
+        require_share("views.flip_probability", self.flip_probability)
         for name in ("blur_probability", "solarize_probability"):
-            _require(
+            require(
                 len(getattr(self, name)) == 2, f"views.{name}", getattr(self, name), "give one number per view: two"
             )
             for value in getattr(self, name):
-                _require_share(f"views.{name}", value)
+                require_share(f"views.{name}", value)
         for name in ("mean", "std"):
-            _require(
+            require(
                 len(getattr(self, name)) in (1, 3), f"views.{name}", getattr(self, name), "give one number or three"
             )
-        _require(min(self.std) > 0, "views.std", self.std, "give numbers above 0")
+        require(min(self.std) > 0, "views.std", self.std, "give numbers above 0")
+        require(0 <= self.num_local_views <= 64, "views.num_local_views", self.num_local_views, "give 0 to 64")
+        require(self.local_size >= 4, "views.local_size", self.local_size, "give 4 pixels or more")
+        require_range("views.local_crop_scale", self.local_crop_scale, 1e-4, 1.0)
+        require_share("views.local_blur_probability", self.local_blur_probability)
+        _require_own_code("views.extra", self.extra)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
     """Backbone and head: images -> features -> logits."""
 
-    backbone: str = _field("small_conv", "The network that makes features: small_conv, resnet18, resnet34 or resnet50.")
-    stem: str = _field(
-        "tiny", "First layers of a ResNet: tiny (3x3, no pooling) up to about 64 pixels, standard above."
+    backbone: str = field(
+        "small_conv",
+        "The network that makes features: small_conv, resnet18 … resnet200w2, vit_t … vit_b, timm:NAME, or your own, "
+        "FILE.py:NAME.",
     )
-    widths: tuple[int, ...] = _field(
+    stem: str = field("tiny", "First layers of a ResNet: tiny (3x3, no pooling) up to about 64 pixels, standard above.")
+    widths: tuple[int, ...] = field(
         (32, 64, 128), "Channels of the convolution blocks of small_conv; between two blocks the side is halved."
     )
-    pool_side: int = _field(
+    pool_side: int = field(
         1, "Side of the grid to which small_conv averages its last maps: 1 forgets where things are, 4 keeps a layout."
     )
-    hidden_dim: int = _field(512, "Width of the two hidden layers of the head; 4096 in the paper.")
-    num_classes: int = _field(
+    patch_size: int = field(16, "Side of a patch of a vision transformer in pixels; 4 for images of about 32 pixels.")
+    drop_path: float = field(0.0, "Stochastic depth of the last block of a vision transformer, linear from 0.")
+    freeze_patch_embedding: bool = field(
+        False, "Whether a vision transformer keeps its first layer as drawn; steadier with large learning rates."
+    )
+    hidden_dim: int = field(512, "Width of the two hidden layers of the head; 4096 in the paper.")
+    num_classes: int = field(
         10, "Number of learned classes C; sharpness has a floor below about 50, diversity a cap at log N."
     )
-    num_heads: int = _field(
+    num_heads: int = field(
         1, "Heads trained side by side, the one of least loss speaks; 4 escapes poor optima when classes are few."
     )
-    head_norm: str = _field("batch", "Norm inside the head: batch, layer or none.")
-    activation: str = _field("relu", "Nonlinearity inside the head: relu or gelu.")
-    dropout: float = _field(0.0, "Dropout probability after the head's first layer.")
-    final_norm: str = _field(
+    head_norm: str = field("batch", "Norm inside the head: batch, layer or none.")
+    activation: str = field("relu", "Nonlinearity inside the head: relu or gelu.")
+    dropout: float = field(0.0, "Dropout probability after the head's first layer.")
+    final_norm: str = field(
         "batch",
         "Norm before the softmax, without learned scale: batch, sync (over all processes) or none (expect collapse).",
     )
+    bunch_size: int | None = field(
+        None, "Images whose views share the final norm's statistics, 256 in the paper; none means a process's batch."
+    )
+    sync_norm: bool = field(
+        True, "Whether the other batch norms see the rows of all processes; means nothing with one process."
+    )
+    head_init: str = field(
+        "auto", "First weights of the head: default (torch's), truncated (normal, 0.02), auto (truncated for vit_*)."
+    )
 
     def __post_init__(self):
-        _require_one_of("network.backbone", self.backbone, ("small_conv", "resnet18", "resnet34", "resnet50"))
-        _require_one_of("network.stem", self.stem, ("tiny", "standard"))
-        _require_one_of("network.head_norm", self.head_norm, ("batch", "layer", "none"))
-        _require_one_of("network.activation", self.activation, ("relu", "gelu"))
-        _require_one_of("network.final_norm", self.final_norm, ("batch", "sync", "none"))
-        _require(
+        if not self.backbone.startswith("timm:") and not OWN_CODE.fullmatch(self.backbone):
+            require_one_of("network.backbone", self.backbone, BACKBONES)
+        require_one_of("network.stem", self.stem, ("tiny", "standard"))
+        require_one_of("network.head_norm", self.head_norm, ("batch", "layer", "none"))
+        require_one_of("network.activation", self.activation, ("relu", "gelu"))
+        require_one_of("network.final_norm", self.final_norm, ("batch", "sync", "none"))
+        require(
             len(self.widths) >= 1 and min(self.widths) >= 1,
             "network.widths",
             self.widths,
             "give positive channel counts",
         )
-        _require(1 <= self.pool_side <= 16, "network.pool_side", self.pool_side, "give 1 to 16")
-        _require(1 <= self.num_heads <= 64, "network.num_heads", self.num_heads, "give 1 to 64")
-        _require(self.hidden_dim >= 1, "network.hidden_dim", self.hidden_dim, "give 1 or more")
-        _require(
+        require(1 <= self.pool_side <= 16, "network.pool_side", self.pool_side, "give 1 to 16")
+        require(1 <= self.num_heads <= 64, "network.num_heads", self.num_heads, "give 1 to 64")
+        require(self.patch_size >= 1, "network.patch_size", self.patch_size, "give 1 or more")
+        require(0 <= self.drop_path < 1, "network.drop_path", self.drop_path, "give 0 or more, below 1")
+        require(
+            self.bunch_size is None or self.bunch_size >= 2, "network.bunch_size", self.bunch_size, "give 2 or more"
+        )
+        require_one_of("network.head_init", self.head_init, ("auto", "default", "truncated"))
+        require(self.hidden_dim >= 1, "network.hidden_dim", self.hidden_dim, "give 1 or more")
+        require(
             self.num_classes >= 2,
             "network.num_classes",
             self.num_classes,
             "give 2 or more; with fewer classes every image has the same distribution and nothing can be learned",
         )
-        _require(0 <= self.dropout < 1, "network.dropout", self.dropout, "give 0 or more, below 1")
+        require(0 <= self.dropout < 1, "network.dropout", self.dropout, "give 0 or more, below 1")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ObjectiveConfig:
     """The TWIST loss: consistency + sharpness - diversity, each with its weight."""
 
-    temperature: float = _field(1.0, "Divisor of the logits; below 1 sharpens, which small numbers of classes need.")
-    consistency_temperature: float | None = _field(
+    temperature: float = field(1.0, "Divisor of the logits; below 1 sharpens, which small numbers of classes need.")
+    consistency_temperature: float | None = field(
         None, "Divisor of the logits in the consistency term alone; none means the temperature, 1 is the authors'."
     )
-    consistency_weight: float = _field(1.0, "Weight of the divergence between the views; too large slides to uniform.")
-    sharpness_weight: float = _field(1.0, "Weight of the mean sample entropy; 0 ends in the uniform collapse.")
-    diversity_weight: float = _field(
+    consistency_weight: float = field(1.0, "Weight of the divergence between the views; too large slides to uniform.")
+    sharpness_weight: float = field(1.0, "Weight of the mean sample entropy; 0 ends in the uniform collapse.")
+    diversity_weight: float = field(
         1.0, "Weight of the entropy of the mean distribution; 0 invites one-class collapse."
     )
-    eps: float = _field(1e-5, "Added inside the logarithms: 1e-5 is the authors', 0 is exact.")
+    extra: str | None = field(
+        None, "Your own term, FILE.py:NAME: called with the views' logits and features, added with extra_weight."
+    )
+    extra_weight: float = field(1.0, "Weight of your own term in the total.")
+    eps: float = field(1e-5, "Added inside the logarithms: 1e-5 is the authors', 0 is exact.")
 
     def __post_init__(self):
-        _require(self.temperature > 0, "objective.temperature", self.temperature, "give a number above 0")
-        _require(
+        require(self.temperature > 0, "objective.temperature", self.temperature, "give a number above 0")
+        require(
             self.consistency_temperature is None or self.consistency_temperature > 0,
             "objective.consistency_temperature",
             self.consistency_temperature,
             "give a number above 0, or none for the temperature",
         )
-        _require(0 <= self.eps < 0.1, "objective.eps", self.eps, "give 0 or a small positive number such as 1e-5")
+        _require_own_code("objective.extra", self.extra)
+        require(0 <= self.eps < 0.1, "objective.eps", self.eps, "give 0 or a small positive number such as 1e-5")
 
 
 @dataclass(frozen=True, kw_only=True)
 class OptimConfig:
     """How the weights are moved, and for how long."""
 
-    optimizer: str = _field("adamw", "Update rule: adamw, or sgd with momentum.")
-    epochs: int = _field(100, "Passes over the images.")
-    batch_size: int = _field(
+    optimizer: str = field("adamw", "Update rule: adamw, sgd with momentum, or lars for batches of thousands.")
+    epochs: int = field(100, "Passes over the images with the TWIST loss; self_label.epochs come on top.")
+    batch_size: int = field(
         256, "Images per step, N; the mean distribution is a batch quantity, so log N caps the mutual information."
     )
-    learning_rate: float = _field(2e-3, "Peak learning rate, after the warm-up.")
-    warmup_epochs: float = _field(
-        5.0, "Epochs of linear rise from 0 to the peak learning rate; never more than a quarter of the run."
+    learning_rate: float = field(2e-3, "Peak learning rate, after the warm-up.")
+    warmup_epochs: float = field(
+        5.0, "Epochs of linear rise from 0 to the peak learning rate; never more than half of the run."
     )
-    final_learning_rate: float = _field(0.001, "Learning rate at the end as a share of the peak; a cosine leads there.")
-    weight_decay: float = _field(1e-4, "Pull of weights toward zero; biases and norm parameters are spared.")
-    momentum: float = _field(0.9, "Momentum of sgd; unused by adamw.")
-    betas: tuple[float, float] = _field((0.9, 0.999), "Averaging constants of adamw; unused by sgd.")
-    clip_norm: float | None = _field(None, "Largest allowed gradient norm; none leaves gradients alone.")
+    final_learning_rate: float = field(0.001, "Learning rate at the end as a share of the peak; a cosine leads there.")
+    bias_learning_rate: float = field(1.0, "Learning rate of biases and norms as a share of that of the weights.")
+    weight_decay: float = field(1e-4, "Pull of weights toward zero; biases and norm parameters are spared.")
+    final_weight_decay: float | None = field(
+        None, "Weight decay at the end, a cosine leads there; none keeps it constant."
+    )
+    momentum: float = field(0.9, "Momentum of sgd and lars; unused by adamw.")
+    trust: float = field(0.001, "Share of its norm that a weight tensor moves at learning rate 1, in lars alone.")
+    betas: tuple[float, float] = field((0.9, 0.999), "Averaging constants of adamw; unused by sgd.")
+    clip_norm: float | None = field(None, "Largest allowed gradient norm; none leaves gradients alone.")
 
     def __post_init__(self):
-        _require_one_of("optim.optimizer", self.optimizer, ("adamw", "sgd"))
-        _require(self.epochs >= 1, "optim.epochs", self.epochs, "give 1 or more")
-        _require(
+        require_one_of("optim.optimizer", self.optimizer, ("adamw", "sgd", "lars"))
+        require(self.epochs >= 1, "optim.epochs", self.epochs, "give 1 or more")
+        require(
             self.batch_size >= 2,
             "optim.batch_size",
             self.batch_size,
             "give 2 or more: batch norm and the mean distribution mean nothing on a single image",
         )
-        _require(self.learning_rate >= 0, "optim.learning_rate", self.learning_rate, "give 0 or more")
-        _require(self.warmup_epochs >= 0, "optim.warmup_epochs", self.warmup_epochs, "give 0 or more")
-        _require_share("optim.final_learning_rate", self.final_learning_rate)
-        _require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "give 0 or more")
-        _require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "give 0 or more, below 1")
-        _require_range("optim.betas", (min(self.betas), max(self.betas)), 0.0, 1.0)
-        _require(max(self.betas) < 1, "optim.betas", self.betas, "give two numbers below 1")
-        _require(
+        require(self.learning_rate >= 0, "optim.learning_rate", self.learning_rate, "give 0 or more")
+        require(self.warmup_epochs >= 0, "optim.warmup_epochs", self.warmup_epochs, "give 0 or more")
+        require_share("optim.final_learning_rate", self.final_learning_rate)
+        require(self.weight_decay >= 0, "optim.weight_decay", self.weight_decay, "give 0 or more")
+        require(
+            self.final_weight_decay is None or self.final_weight_decay >= 0,
+            "optim.final_weight_decay",
+            self.final_weight_decay,
+            "give 0 or more, or none for a constant one",
+        )
+        require(self.bias_learning_rate >= 0, "optim.bias_learning_rate", self.bias_learning_rate, "give 0 or more")
+        require(self.trust > 0, "optim.trust", self.trust, "give a number above 0")
+        require(0 <= self.momentum < 1, "optim.momentum", self.momentum, "give 0 or more, below 1")
+        require_range("optim.betas", (min(self.betas), max(self.betas)), 0.0, 1.0)
+        require(max(self.betas) < 1, "optim.betas", self.betas, "give two numbers below 1")
+        require(
             self.clip_norm is None or self.clip_norm > 0,
             "optim.clip_norm",
             self.clip_norm,
@@ -272,49 +311,116 @@ class OptimConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class TeacherConfig:
+    """A momentum teacher: a slow average of the network, against whose answers the network is compared."""
+
+    enabled: bool = field(False, "Whether there is a teacher; the paper's vision transformers have one.")
+    momentum: tuple[float, float] = field(
+        (0.996, 1.0), "Share of itself the teacher keeps at each step, at the start and the end; a cosine between."
+    )
+    evaluation_mode: bool = field(
+        False, "Whether the teacher uses running statistics and no dropout; the authors' uses its batch's, and dropout."
+    )
+    average_buffers: bool = field(
+        False, "Whether running statistics are averaged like the weights; the authors' teacher keeps its own."
+    )
+
+    def __post_init__(self):
+        for value in self.momentum:
+            require_share("teacher.momentum", value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfLabelConfig:
+    """A last stage in which the network's own confident answers become labels for the other views."""
+
+    epochs: int = field(0, "Epochs of the stage, after optim.epochs; 0 leaves it out, 50 after 800 in the paper.")
+    learning_rate: float = field(2e-4, "Peak learning rate of the stage; a tenth of the first one's in the paper.")
+    warmup_epochs: float = field(5.0, "Epochs of linear rise from 0 to that rate; never more than half of the stage.")
+    quantile: tuple[float, float] = field(
+        (0.5, 0.6), "Share of the samples that teach, at the start and the end of the stage; a cosine between."
+    )
+    threshold: float = field(0.0, "Confidence that a sample must exceed to teach, where the quantile is 0.")
+    mask_temperature: float | None = field(
+        None, "Divisor of the logits when a confidence is compared; none means the temperature, 1 is the authors'."
+    )
+    global_quantile: bool = field(
+        True, "Whether the quantile is one of the joined batch of all processes; the authors' is each process's own."
+    )
+    crop_scale: tuple[float, float] = field(
+        (0.14, 1.0), "Range of the share of the image's area in the stage's global views: harder than before."
+    )
+    local_crop_scale: tuple[float, float] = field((0.05, 0.14), "The same for its local views.")
+
+    def __post_init__(self):
+        require(self.epochs >= 0, "self_label.epochs", self.epochs, "give 0 or more")
+        require(self.learning_rate >= 0, "self_label.learning_rate", self.learning_rate, "give 0 or more")
+        require(self.warmup_epochs >= 0, "self_label.warmup_epochs", self.warmup_epochs, "give 0 or more")
+        require(
+            self.mask_temperature is None or self.mask_temperature > 0,
+            "self_label.mask_temperature",
+            self.mask_temperature,
+            "give a number above 0, or none for the temperature",
+        )
+        for value in (*self.quantile, self.threshold):
+            require_share("self_label.quantile and threshold", value)
+        require_range("self_label.crop_scale", self.crop_scale, 1e-4, 1.0)
+        require_range("self_label.local_crop_scale", self.local_crop_scale, 1e-4, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecordConfig:
     """What is written down while the run goes on, and how often."""
 
-    log_every_steps: int = _field(1, "Steps between two lines of loss terms in the event log.")
-    diagnose_every_steps: int = _field(10, "Steps between two sets of collapse numbers of the augmented batch.")
-    snapshot_every_epochs: float = _field(5.0, "Epochs between two snapshots of the watch images.")
-    checkpoint_every_epochs: float = _field(
-        10.0, "Epochs between two checkpoints; at most this much is lost by a kill."
-    )
-    watch_images: int = _field(10_000, "Largest number of fixed images whose entropy and class are followed.")
-    keep_checkpoints: int = _field(2, "Newest checkpoints kept on disk, at least 1.")
+    log_every_steps: int = field(1, "Steps between two lines of loss terms in the event log.")
+    diagnose_every_steps: int = field(10, "Steps between two sets of collapse numbers of the augmented batch.")
+    snapshot_every_epochs: float = field(5.0, "Epochs between two snapshots of the watch images.")
+    checkpoint_every_epochs: float = field(10.0, "Epochs between two checkpoints; at most this much is lost by a kill.")
+    watch_images: int = field(10_000, "Largest number of fixed images whose entropy and class are followed.")
+    keep_checkpoints: int = field(2, "Newest checkpoints kept on disk, at least 1.")
 
     def __post_init__(self):
         for name in ("log_every_steps", "diagnose_every_steps", "watch_images", "keep_checkpoints"):
-            _require(getattr(self, name) >= 1, f"record.{name}", getattr(self, name), "give 1 or more")
+            require(getattr(self, name) >= 1, f"record.{name}", getattr(self, name), "give 1 or more")
         for name in ("snapshot_every_epochs", "checkpoint_every_epochs"):
-            _require(getattr(self, name) > 0, f"record.{name}", getattr(self, name), "give a number above 0")
+            require(getattr(self, name) > 0, f"record.{name}", getattr(self, name), "give a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A full configuration: what one run does, to the last number."""
 
-    name: str = _field("custom", "Short name of the recipe, part of the names of its runs.")
+    name: str = field("custom", "Short name of the recipe, part of the names of its runs.")
     data: DataConfig = DataConfig()
     views: ViewsConfig = ViewsConfig()
     network: NetworkConfig = NetworkConfig()
     objective: ObjectiveConfig = ObjectiveConfig()
     optim: OptimConfig = OptimConfig()
+    teacher: TeacherConfig = TeacherConfig()
+    self_label: SelfLabelConfig = SelfLabelConfig()
     record: RecordConfig = RecordConfig()
-    seed: int = _field(0, "Seed of weights, order and views; another seed is another run of the same recipe.")
-    device: str = _field(
-        "auto", "Where to compute: auto, cpu, cuda, cuda:N or mps; auto takes a GPU when there is one."
-    )
+    seed: int = field(0, "Seed of weights, order and views; another seed is another run of the same recipe.")
+    device: str = field("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps; auto takes a GPU when there is one.")
 
     def __post_init__(self):
-        _require(
+        require(
             re.fullmatch(r"auto|cpu|mps|cuda(:\d{1,3})?", self.device) is not None,
             "device",
             self.device,
             "give auto, cpu, cuda, cuda:N or mps",
         )
-        _require(0 <= self.seed < 2**31, "seed", self.seed, f"give a whole number from 0 to {2**31 - 1}")
+        require(
+            not (self.teacher.enabled and self.network.num_heads > 1),
+            "network.num_heads",
+            self.network.num_heads,
+            "give 1 with teacher.enabled: a teacher speaks with one head",
+        )
+        require(0 <= self.seed < 2**31, "seed", self.seed, f"give a whole number from 0 to {2**31 - 1}")
+
+    @property
+    def total_epochs(self) -> int:
+        """Epochs of both stages."""
+        return self.optim.epochs + self.self_label.epochs
 
     def replace(self, **changes: Any) -> Recipe:
         """The same recipe with fields changed, dotted names written with two underscores.
@@ -325,6 +431,15 @@ class Recipe:
         5
         """
         return with_fields(self, {name.replace("__", "."): value for name, value in changes.items()})
+
+
+def _require_own_code(name: str, value: str | None) -> None:
+    require(
+        value is None or OWN_CODE.fullmatch(value) is not None,
+        name,
+        value,
+        "give FILE.py:NAME or package.module:NAME, or none",
+    )
 
 
 def field_names() -> list[str]:
@@ -342,12 +457,12 @@ def field_help(name: str) -> str:
 
 def _walk(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
     hints = typing.get_type_hints(cls)
-    for field in dataclasses.fields(cls):
-        kind = hints[field.name]
+    for declared in dataclasses.fields(cls):
+        kind = hints[declared.name]
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
-            yield from _walk(kind, f"{prefix}{field.name}.")
+            yield from _walk(kind, f"{prefix}{declared.name}.")
         else:
-            yield f"{prefix}{field.name}", field
+            yield f"{prefix}{declared.name}", declared
 
 
 def field_value(recipe: Recipe, name: str) -> Any:
@@ -386,56 +501,9 @@ def _read_value(name: str, value: Any) -> Any:
     owner = typing.get_type_hints(Recipe)[group] if group else Recipe
     kind = typing.get_type_hints(owner)[leaf]
     try:
-        return _as_type(value, kind)
+        return as_type(value, kind)
     except (TypeError, ValueError, OverflowError):
-        raise ConfigError(f"{name} is {value!r}: expected {_spell(kind)} ({field_help(name)})") from None
-
-
-def _as_type(value: Any, kind: Any) -> Any:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        if value is None or (isinstance(value, str) and value.lower() in ("none", "null", "")):
-            return None
-        return _as_type(value, next(a for a in arguments if a is not type(None)))
-    if origin is tuple:
-        parts = value.strip("()[] ").split(",") if isinstance(value, str) else list(value)
-        parts = [part for part in parts if not (isinstance(part, str) and not part.strip())]
-        if arguments[-1] is not Ellipsis and len(parts) != len(arguments):
-            raise ValueError(value)
-        return tuple(_as_type(part, arguments[0]) for part in parts)
-    if kind is bool:
-        if isinstance(value, bool):
-            return value
-        return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[_lower(value)]
-    if kind is int:
-        number = float(value)
-        if isinstance(value, bool) or number != int(number):
-            raise ValueError(value)
-        return int(value) if not isinstance(value, str) else int(number)
-    if kind is float:
-        if isinstance(value, bool) or not math.isfinite(float(value)):
-            raise ValueError(value)
-        return float(value)
-    if not isinstance(value, str):
-        raise TypeError(value)
-    return value
-
-
-def _lower(value: Any) -> str:
-    text = str(value).lower()
-    if text not in ("true", "yes", "1", "false", "no", "0"):
-        raise ValueError(value)
-    return text
-
-
-def _spell(kind: Any) -> str:
-    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (typing.Union, types.UnionType):
-        return f"{_spell(next(a for a in arguments if a is not type(None)))} or none"
-    if origin is tuple:
-        count = "" if arguments[-1] is Ellipsis else f"{len(arguments)} "
-        return f"{count}numbers separated by commas"
-    return {int: "a whole number", float: "a finite number", bool: "true or false", str: "text"}[kind]
+        raise ConfigError(f"{name} is {value!r}: expected {spell(kind)} ({field_help(name)})") from None
 
 
 def to_dict(recipe: Recipe) -> dict[str, Any]:

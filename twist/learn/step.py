@@ -1,0 +1,203 @@
+"""One training step: from the views of a batch to moved weights, in every variant of the method."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from twist.learn import distributed
+from twist.learn.networks import TwistNet
+from twist.learn.objective import LossTerms, teacher_loss, twist_loss
+from twist.learn.schedules import StepValues
+from twist.learn.self_label import SelfLabelTerms, self_label_loss
+from twist.runs.config import Recipe, TeacherConfig
+
+ExtraTerm = Callable[[Sequence[Tensor], Tensor], Tensor]
+
+
+@dataclass
+class TrainState:
+    """What a step changes: the network, its optimizer and teacher, and the number of steps done."""
+
+    network: TwistNet
+    optimizer: torch.optim.Optimizer
+    teacher: TwistNet | None = None
+    step: int = 0
+
+
+class StepReport(NamedTuple):
+    """What one step saw, on this process.
+
+    Attributes
+    ----------
+    total
+        What was minimized, the mean over the heads; a scalar.
+    terms
+        The TWIST terms of the head that speaks; in the self-labelling stage they are only watched.
+    self_label
+        What that stage learned from; None before it.
+    extra
+        The person's own term, unweighted; None without one.
+    features, logits
+        Of all views, before the weights moved: rows view-major; one tensor per view.
+    """
+
+    total: Float[Tensor, ""]
+    terms: LossTerms
+    self_label: SelfLabelTerms | None
+    extra: Tensor | None
+    features: Float[Tensor, "R D"]
+    logits: list[Float[Tensor, "N C"]]
+
+    def numbers(self) -> dict[str, float]:
+        """Loss and terms by name, means over the processes, with one wait for the device."""
+        named = {name: value for name, value in self.terms._asdict().items() if name != "total"}
+        named["total"] = self.total
+        if self.self_label is not None:
+            named["self_label_threshold"] = self.self_label.threshold
+            named["self_label_share"] = self.self_label.share
+        if self.extra is not None:
+            named["extra"] = self.extra
+        values = distributed.mean(torch.stack([value.detach().float() for value in named.values()]))
+        return dict(zip(named, values.tolist(), strict=True))
+
+
+def make_teacher(network: TwistNet) -> TwistNet:
+    """A teacher that begins as a copy of the network and takes no gradient."""
+    return copy.deepcopy(network).requires_grad_(False)
+
+
+def evaluate_loss(
+    state: TrainState,
+    views: Sequence[Float[Tensor, "N ch _ _"]],
+    recipe: Recipe,
+    values: StepValues,
+    *,
+    extra: ExtraTerm | None = None,
+) -> StepReport:
+    """The loss of a batch, ready for ``report.total.backward()``.
+
+    Parameters
+    ----------
+    state
+        Network and teacher; norms and the running loss of several heads change as in training.
+    views
+        Views of the batch, two global ones first; this process's share of it when there are several.
+    recipe
+        Objective, teacher and self-labelling.
+    values
+        The stage and the quantile of this step.
+    extra
+        A person's own term of the views' logits and the features.
+    """
+    network, device = state.network, views[0].device
+    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        features, heads = network.forward_heads(views)
+        source = None if state.teacher is None else _ask(state.teacher, views[:2], recipe.teacher)
+    features = _at_least_float32(features)
+    logits_of_heads = [list(_at_least_float32(rows).chunk(len(views))) for rows in heads]
+    by_head = [_loss_of_head(logits, source, recipe, values) for logits in logits_of_heads]
+    totals = torch.stack([total for total, _, _ in by_head])
+    speaking = network.speaking_head
+    logits, (_, terms, self_label) = logits_of_heads[speaking], by_head[speaking]
+    total, own = totals.mean(), None
+    if extra is not None:
+        own = extra(logits, features)
+        total = total + recipe.objective.extra_weight * own
+    network.note_losses(distributed.mean(totals.detach()))
+    return StepReport(total, terms, self_label, own, features, logits)
+
+
+def move_weights(state: TrainState, loss: Float[Tensor, ""], recipe: Recipe, values: StepValues) -> None:
+    """Backward, the mean gradient of all processes, the update, and the teacher's step after it."""
+    weights, biases = state.optimizer.param_groups
+    weights["lr"], biases["lr"] = values.learning_rate, values.bias_learning_rate
+    weights["weight_decay"] = values.weight_decay
+    state.optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    distributed.average_gradients(state.network.parameters())
+    if recipe.optim.clip_norm is not None:
+        torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
+    state.optimizer.step()
+    if state.teacher is not None:
+        follow(state.teacher, state.network, values.teacher_momentum, buffers=recipe.teacher.average_buffers)
+    state.step += 1
+
+
+@torch.no_grad()
+def follow(teacher: TwistNet, network: TwistNet, momentum: int | float, *, buffers: bool = False) -> None:
+    """Move every weight of the teacher toward the network's: ``momentum x teacher + (1 - momentum) x network``.
+
+    Parameters
+    ----------
+    teacher, network
+        Of the same make.
+    momentum
+        Share of itself that the teacher keeps, 0 to 1.
+    buffers
+        Whether running statistics are averaged too; the authors' teacher keeps those of its own batches.
+    """
+    pairs = list(zip(teacher.parameters(), network.parameters(), strict=True))
+    if buffers:
+        own = zip(teacher.buffers(), network.buffers(), strict=True)
+        pairs += [(mine, theirs) for mine, theirs in own if mine.is_floating_point()]
+    torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], 1 - momentum)
+
+
+@torch.no_grad()
+def _ask(teacher: TwistNet, views: Sequence[Tensor], config: TeacherConfig) -> list[Tensor]:
+    teacher.train(not config.evaluation_mode)
+    _, heads = teacher.forward_heads(views)
+    return list(_at_least_float32(heads[0]).chunk(len(views)))
+
+
+def _loss_of_head(
+    logits: list[Tensor], source: list[Tensor] | None, recipe: Recipe, values: StepValues
+) -> tuple[Tensor, LossTerms, SelfLabelTerms | None]:
+    """What is minimized for one head, its TWIST terms, and what the self-labelling stage saw."""
+    if not values.self_labelling:
+        terms = _twist_terms(logits, source, recipe)
+        return terms.total, terms, None
+    with torch.no_grad():
+        terms = _twist_terms(logits, source, recipe)
+    config = recipe.self_label
+    self_label = self_label_loss(
+        logits,
+        source=source,
+        temperature=recipe.objective.temperature,
+        mask_temperature=config.mask_temperature,
+        quantile=values.quantile,
+        threshold=config.threshold,
+        gather_processes=distributed.gather if config.global_quantile else None,
+        mean_over_processes=distributed.mean if config.global_quantile else None,
+    )
+    return self_label.total, terms, self_label
+
+
+def _twist_terms(logits: list[Tensor], source: list[Tensor] | None, recipe: Recipe) -> LossTerms:
+    config = recipe.objective
+    weights = {
+        "consistency_weight": config.consistency_weight,
+        "sharpness_weight": config.sharpness_weight,
+        "diversity_weight": config.diversity_weight,
+        "eps": config.eps,
+        "mean_over_processes": distributed.mean,
+    }
+    if source is not None:
+        return teacher_loss(logits, source, temperature=config.temperature, **weights)
+    return twist_loss(
+        logits,
+        temperature=config.temperature,
+        consistency_temperature=config.consistency_temperature,
+        **weights,
+    )
+
+
+def _at_least_float32(rows: Tensor) -> Tensor:
+    return rows.to(torch.promote_types(rows.dtype, torch.float32))

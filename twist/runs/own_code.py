@@ -1,0 +1,70 @@
+"""Copies of a person's own code in the run folder, so that a resume runs what the launch did."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from twist.runs.config import OWN_CODE, ConfigError, Recipe
+
+FOLDER = "own_code"
+_LARGEST = 1_000_000
+
+
+def own_parts(recipe: Recipe) -> dict[str, str]:
+    """Field and reference of every part of a recipe that is a person's own code: ``FILE.py:NAME``, ``module:NAME``."""
+    fields = {
+        "network.backbone": recipe.network.backbone,
+        "objective.extra": recipe.objective.extra,
+        "views.extra": recipe.views.extra,
+    }
+    return {name: value for name, value in fields.items() if value is not None and OWN_CODE.fullmatch(value)}
+
+
+def check_own_code(recipe: Recipe) -> None:
+    """Refuse references to files that are not there, before anything is written.
+
+    Raises
+    ------
+    ConfigError
+        The field, the file, and where it was looked for.
+    """
+    for field, place in _files(recipe):
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise ConfigError(f"{field}: there is no file {place!r} seen from {str(Path.cwd())!r}")
+        if path.stat().st_size > _LARGEST:
+            raise ConfigError(f"{field}: {place!r} is larger than a source file of {_LARGEST:,} bytes")
+
+
+def keep_own_code(recipe: Recipe, run_folder: Path) -> None:
+    """Copy the files of a recipe's own code into the run folder; `check_own_code` has been asked before."""
+    for _, place in _files(recipe):
+        copy = run_folder / FOLDER / _name(place)
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_bytes(Path(place).expanduser().read_bytes())
+
+
+def kept_file(place: str, run_folder: Path | None) -> Path:
+    """The copy that a run keeps of a file, else the file itself.
+
+    Raises
+    ------
+    ConfigError
+        When there is neither.
+    """
+    candidates = [] if run_folder is None else [run_folder / FOLDER / _name(place)]
+    for path in (*candidates, Path(place).expanduser()):
+        if path.is_file():
+            return path
+    raise ConfigError(f"there is no file {place!r}: give its path, or the run folder that keeps a copy")
+
+
+def _files(recipe: Recipe) -> list[tuple[str, str]]:
+    places = [(field, reference.rpartition(":")[0]) for field, reference in own_parts(recipe).items()]
+    return [(field, place) for field, place in places if place.endswith(".py")]
+
+
+def _name(place: str) -> str:
+    # Two files of one name from different folders must not meet.
+    return f"{Path(place).stem}-{hashlib.sha256(place.encode()).hexdigest()[:8]}.py"
