@@ -42,3 +42,17 @@ def cases(file: str, kind: str = "case") -> list:
             own = {key[len(name) + 1 :]: arrays[key] for key in arrays.files if key.partition("_")[0] == name}
             found.append(pytest.param(Case(meta, own), marks=pytest.mark.golden, id=name))
     return found
+
+
+def files(pattern: str) -> list:
+    """Every file of a pattern as one case; one skipped parameter when there is none."""
+    found = []
+    for path in sorted(FOLDER.glob(pattern)):
+        with np.load(path) as arrays:
+            meta = json.loads(str(arrays["meta_json"]))
+            content = {name: arrays[name] for name in arrays.files if name != "meta_json"}
+        found.append(pytest.param(Case(meta, content), marks=pytest.mark.golden, id=path.stem))
+    if not found:
+        skip = pytest.mark.skip(reason=f"no golden vectors {pattern} in {FOLDER}: set TWIST_GOLDEN")
+        found.append(pytest.param(None, marks=[pytest.mark.golden, skip], id="missing"))
+    return found

@@ -11,10 +11,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from twist.runs.config import ConfigError, field_help, field_names, field_value
+from twist.runs.config import ConfigError, field_help, field_names, field_value, with_fields
 from twist.runs.store import RecordError
 
 if TYPE_CHECKING:
+    from twist.runs.batch import Derived
+    from twist.runs.config import Recipe
     from twist.runs.launcher import Run
     from twist.runs.status import Status
 
@@ -59,6 +61,12 @@ def _parser() -> argparse.ArgumentParser:
         dest="changes",
         help="change a field of the recipe, as in optim.epochs=5 (see `twist fields`); may be repeated",
     )
+    train.add_argument(
+        "--batch-size",
+        metavar="N",
+        help="train with N images a step, and scale the learning rates and the bunch of the final norm with it; "
+        "a field given by --set stays as given",
+    )
     train.add_argument("--detach", action="store_true", help="return at once; the run goes on in the background")
     train.add_argument("--report", action="store_true", help="write a report at the end (UMAP warms up meanwhile)")
 
@@ -78,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument("run", nargs="?", default="last", help="name or path of a run; the newest when left out")
     report.add_argument("--output", type=Path, help="file to write; report.html in the run's folder when left out")
 
-    _command(commands, "recipes", _recipes, "list the recipes")
+    _command(commands, "recipes", _recipes, "list the recipes, those of the paper and those for small images")
     fields = _command(commands, "fields", _fields, "list every field of a recipe, its value and its meaning")
     fields.add_argument("recipe", nargs="?", default="digits", help="name of a recipe")
     return parser
@@ -104,7 +112,15 @@ def _changes(pairs: list[str]) -> dict[str, str]:
 def _train(options: argparse.Namespace) -> int:
     from twist.runs.launcher import Run, discard_unstarted, prepare, start
 
-    run = Run(prepare(options.recipe, name=options.name, changes=_changes(options.changes)))
+    changes = _changes(options.changes)
+    asked, derived = options.recipe, []
+    if options.batch_size is not None:
+        asked, derived = _at_batch_size(options, changes)
+    run = Run(prepare(asked, name=options.name, changes=changes))
+    for one in derived:
+        if one.field not in changes:
+            print(f"{one.field}: {one.before:g} → {one.after:g} ({one.why})")
+    _warn(run)
     start(run.path)
     try:
         return _follow(run, options)
@@ -112,6 +128,30 @@ def _train(options: argparse.Namespace) -> int:
         run.wait_until_free()
         discard_unstarted(run)
         raise
+
+
+def _at_batch_size(options: argparse.Namespace, changes: dict[str, str]) -> tuple[Recipe, list[Derived]]:
+    """The recipe asked for, at the batch size asked for; ``--set`` comes after it and so has the last word."""
+    from twist.runs.batch import scaled_to_batch
+    from twist.runs.recipes import recipe
+
+    if "optim.batch_size" in changes:
+        raise ConfigError(
+            f"the batch size is given twice, by --batch-size {options.batch_size} and by --set "
+            f"optim.batch_size={changes['optim.batch_size']}: give one; --batch-size scales the learning rates too"
+        )
+    named = recipe(options.recipe)
+    size = with_fields(named, {"optim.batch_size": options.batch_size}).optim.batch_size
+    return scaled_to_batch(named, size)
+
+
+def _warn(run: Run) -> None:
+    """Say before training what too small a batch will cost."""
+    from twist.runs.batch import batch_warnings
+    from twist.runs.sources import check_source
+
+    for sentence in batch_warnings(run.recipe, check_source(run.recipe.data)):
+        print(f"twist: warning: {sentence}", file=sys.stderr)
 
 
 def _resume(options: argparse.Namespace) -> int:
@@ -287,12 +327,25 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _recipes(options: argparse.Namespace) -> int:
-    from twist.runs.recipes import recipe_names, recipe_summary
+    from twist.runs.recipes import recipe, recipe_facts, recipe_groups, recipe_summary
 
-    summaries = {name: recipe_summary(name) for name in recipe_names()}
-    for name, summary in summaries.items():
-        print(f"{name:<16} {summary}")
-    return _print_json(options, {"recipes": summaries})
+    table: dict[str, dict[str, Any]] = {}
+    for group, names in recipe_groups().items():
+        print(f"{group}{' (published: linear top-1 on ImageNet, the authors)' if group == 'paper' else ''}")
+        for name in names:
+            facts, made, summary = recipe_facts(name), recipe(name), recipe_summary(name)
+            shown = "" if facts.published is None else f"{100 * facts.published:.1f} %"
+            print(f"  {name:<19} {shown:>6}  {facts.hardware:<24} {summary}")
+            table[name] = {
+                "group": group,
+                "summary": summary,
+                "published": facts.published,
+                "hardware": facts.hardware,
+                "batch_size": made.optim.batch_size,
+                "epochs": made.total_epochs,
+            }
+        print()
+    return _print_json(options, {"recipes": table})
 
 
 def _fields(options: argparse.Namespace) -> int:

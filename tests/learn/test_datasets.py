@@ -1,6 +1,9 @@
 import dataclasses
 import gzip
+import hashlib
 import io
+import pickle
+import shutil
 import struct
 import subprocess
 import sys
@@ -13,9 +16,10 @@ import pytest
 import torch
 from PIL import Image
 
+from twist.learn import datasets
 from twist.learn.datasets import load
 from twist.runs.config import ConfigError, DataConfig
-from twist.runs.sources import NAMED_SETS, arrays_for_run, check_source, folder_images
+from twist.runs.sources import IMAGENETTE_NAMES, NAMED_SETS, arrays_for_run, check_source, folder_images
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 
@@ -115,14 +119,28 @@ def test_the_root_is_the_field_then_the_environment_then_the_nearest_folder(tmp_
     assert load(DataConfig(source="fashion_mnist", split="test", root=str(roots[0]))).labels.tolist() == [3, 5]
 
 
-@pytest.mark.parametrize("name", ["cifar10", "fashion_mnist"])
+@pytest.mark.parametrize("name", sorted(set(NAMED_SETS) - {"digits"}))
 def test_a_missing_set_says_what_was_searched_and_how_to_get_it(name, tmp_path):
     config = DataConfig(source=name, root=str(tmp_path))
     refused_early(config, name, repr(str(tmp_path)), "is missing", "--set data.download=true", "TWIST_DATA")
 
 
-def test_a_set_that_may_be_fetched_is_not_missed_early(tmp_path):
-    assert check_source(DataConfig(source="cifar10", root=str(tmp_path), download=True, split="all")) == 60_000
+@pytest.mark.parametrize(
+    ("name", "counts"),
+    [
+        ("mnist", {"train": 60_000, "test": 10_000, "all": 70_000}),
+        ("cifar10", {"train": 50_000, "test": 10_000, "all": 60_000}),
+        ("cifar100", {"train": 50_000, "test": 10_000, "all": 60_000}),
+        (
+            "stl10",
+            {"train": 5_000, "test": 8_000, "all": 13_000, "unlabeled": 100_000, "train+unlabeled": 105_000},
+        ),
+        ("imagenette", {"train": 9_469, "test": 3_925, "all": 13_394}),
+    ],
+)
+def test_a_set_that_may_be_fetched_is_not_missed_early(name, counts, tmp_path):
+    for split, count in counts.items():
+        assert check_source(DataConfig(source=name, root=str(tmp_path), download=True, split=split)) == count
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\x08\x03\0\0", b"no idx file at all", b"\0\0\x08\x01\0\0\0\x09abc"])
@@ -133,11 +151,275 @@ def test_a_damaged_file_of_a_named_set_is_named(content, tmp_path):
     refused(DataConfig(source="fashion_mnist", root=str(tmp_path), split="test"), "t10k-images", "is damaged", "again")
 
 
-def test_a_changed_cifar10_is_refused_with_the_ways_out(tmp_path):
-    for name in (*NAMED_SETS["cifar10"].files["test"], *NAMED_SETS["cifar10"].files["train"]):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"changed")
-    refused(DataConfig(source="cifar10", root=str(tmp_path)), "cifar10", "cannot be used", "download=true", ".npz")
+def test_the_test_file_of_the_mnist_family_is_for_its_own_axes_and_labels(tmp_path):
+    images, labels = (tmp_path / name for name in NAMED_SETS["mnist"].files["test"])
+    config = DataConfig(source="mnist", root=str(tmp_path), split="test")
+    write_idx(images, np.zeros((3, 28, 28), np.uint8))
+    for wrong in ([1, 2], [1, 2, 10], [[1], [2], [3]]):
+        write_idx(labels, np.array(wrong, np.uint8))
+        refused(config, "t10k-labels", "is damaged", "again")
+    write_idx(images, np.array([1, 2, 3], np.uint8))
+    refused(config, "t10k-images", "is damaged", "3 axes")
+
+
+@pytest.mark.parametrize("suffix", ["", ".gz"])
+def test_mnist_is_read_part_by_part_without_torchvision(suffix, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 28, 28), dtype=np.uint8)
+    for split, part, known in (("train", slice(0, 3), [7, 0, 9]), ("test", slice(3, 5), [1, 1])):
+        images, labels = (tmp_path / f"{name}{suffix}" for name in NAMED_SETS["mnist"].files[split])
+        assert images.parent == tmp_path / "MNIST" / "raw"
+        write_idx(images, pixels[part])
+        write_idx(labels, np.array(known, np.uint8))
+    both = load(DataConfig(source="mnist", root=str(tmp_path), split="all"))
+    assert np.array_equal(both.images[:, 0].numpy(), pixels) and both.labels.tolist() == [7, 0, 9, 1, 1]
+    assert both.label_names == list("0123456789") and both.name == "mnist"
+    assert load(DataConfig(source="mnist", root=str(tmp_path), split="test")).labels.tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
+def test_a_changed_cifar_is_refused_with_the_ways_out(name, tmp_path):
+    for file in (*NAMED_SETS[name].files["test"], *NAMED_SETS[name].files["train"]):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).write_bytes(b"changed")
+    refused(DataConfig(source=name, root=str(tmp_path)), name, "cannot be used", "download=true`. A copy", ".npz")
+
+
+@pytest.fixture
+def cifar100(tmp_path, monkeypatch):
+    """A data root with CIFAR-100 of five images, whose sums torchvision takes for the right ones."""
+    from torchvision.datasets import CIFAR100
+
+    folder = tmp_path / "cifar-100-python"
+    folder.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 3, 32, 32), dtype=np.uint8)
+    contents = {
+        "train": {"data": pixels[:3].reshape(3, -1), "fine_labels": [99, 0, 4], "coarse_labels": [1, 1, 1]},
+        "test": {"data": pixels[3:].reshape(2, -1), "fine_labels": [5, 99], "coarse_labels": [1, 1]},
+        "meta": {"fine_label_names": [f"kind {i}" for i in range(100)], "coarse_label_names": ["all"]},
+    }
+    sums = {}
+    for name, content in contents.items():
+        (folder / name).write_bytes(pickle.dumps(content))
+        sums[name] = hashlib.md5((folder / name).read_bytes(), usedforsecurity=False).hexdigest()
+    monkeypatch.setattr(CIFAR100, "train_list", [["train", sums["train"]]])
+    monkeypatch.setattr(CIFAR100, "test_list", [["test", sums["test"]]])
+    monkeypatch.setattr(CIFAR100, "meta", {**CIFAR100.meta, "md5": sums["meta"]})
+    return tmp_path, pixels
+
+
+def test_cifar100_has_its_fine_labels_and_their_names_from_its_meta_file(cifar100):
+    root, pixels = cifar100
+    train, test, both = (
+        load(DataConfig(source="cifar100", root=str(root), split=split)) for split in ("train", "test", "all")
+    )
+    assert np.array_equal(both.images.numpy(), pixels) and both.labels.tolist() == [99, 0, 4, 5, 99]
+    assert torch.equal(train.images, both.images[:3]) and torch.equal(test.images, both.images[3:])
+    assert len(both.label_names) == 100 and both.label_names[99] == "kind 99"
+
+
+def test_a_missing_or_changed_meta_file_of_cifar100_is_refused(cifar100):
+    config, meta = DataConfig(source="cifar100", root=str(cifar100[0])), cifar100[0] / "cifar-100-python" / "meta"
+    meta.write_bytes(b"changed")
+    refused(config, "cifar100", "cannot be used", "metadata", "download=true")
+    meta.unlink()
+    refused_early(config, "cifar-100-python/meta is missing", "download=true")
+
+
+# One image in which every pixel says where it is: red its row, green its column, blue the image.
+def stl10_image(number):
+    row, column = np.mgrid[0:96, 0:96].astype(np.uint8)
+    return np.stack([row, column, np.full_like(row, number)])
+
+
+def write_stl10(root, **parts):
+    (root / "stl10_binary").mkdir(parents=True)
+    for part, (numbers, labels) in parts.items():
+        # Written as the authors describe it: all of red, green, then blue, each column after column.
+        content = b"".join(plane.tobytes(order="F") for number in numbers for plane in stl10_image(number))
+        (root / "stl10_binary" / f"{part}_X.bin").write_bytes(content)
+        if labels is not None:
+            (root / "stl10_binary" / f"{part}_y.bin").write_bytes(bytes(labels))
+
+
+@pytest.fixture
+def stl10(tmp_path):
+    write_stl10(tmp_path, train=([1, 2, 3], [1, 10, 4]), test=([4, 5], [2, 2]), unlabeled=([6, 7, 8, 9], None))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("split", "numbers", "labels"),
+    [
+        ("train", [1, 2, 3], [0, 9, 3]),
+        ("test", [4, 5], [1, 1]),
+        ("all", [1, 2, 3, 4, 5], [0, 9, 3, 1, 1]),
+        ("unlabeled", [6, 7, 8, 9], None),
+        ("train+unlabeled", [1, 2, 3, 6, 7, 8, 9], [0, 9, 3, -1, -1, -1, -1]),
+    ],
+)
+def test_stl10_is_turned_upright_and_keeps_unlabeled_images_apart(split, numbers, labels, stl10, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    images = load(DataConfig(source="stl10", root=str(stl10), split=split))
+    assert np.array_equal(images.images.numpy(), np.stack([stl10_image(number) for number in numbers]))
+    if labels is None:
+        assert images.labels is None and images.label_names is None
+    else:
+        assert images.labels.tolist() == labels
+        assert images.label_names[0] == "airplane" and images.label_names[7] == "monkey"
+
+
+def test_the_first_images_of_stl10_are_those_of_the_whole(stl10):
+    whole = load(DataConfig(source="stl10", root=str(stl10), split="train+unlabeled"))
+    for count in (2, 5):
+        first = load(DataConfig(source="stl10", root=str(stl10), split="train+unlabeled", max_images=count))
+        assert torch.equal(first.images, whole.images[:count]) and torch.equal(first.labels, whole.labels[:count])
+
+
+def test_stl10_needs_only_the_files_of_its_split_packed_or_not(stl10):
+    folder = stl10 / "stl10_binary"
+    whole = load(DataConfig(source="stl10", root=str(stl10)))
+    for name in ("train_X.bin", "train_y.bin"):
+        with gzip.open(folder / f"{name}.gz", "wb") as file:
+            file.write((folder / name).read_bytes())
+        (folder / name).unlink()
+    (folder / "unlabeled_X.bin").unlink()
+    assert load(DataConfig(source="stl10", root=str(stl10))).fingerprint == whole.fingerprint
+    refused_early(DataConfig(source="stl10", root=str(stl10), split="train+unlabeled"), "unlabeled_X.bin is missing")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train_X.bin", b""),
+        ("train_X.bin", bytes(3 * 3 * 96 * 96 - 1)),
+        ("train_X.bin", bytes(2 * 3 * 96 * 96)),
+        ("train_y.bin", b""),
+        ("train_y.bin", bytes([1, 2])),
+        ("train_y.bin", bytes([1, 2, 0])),
+        ("train_y.bin", bytes([1, 2, 11])),
+    ],
+    ids=["empty images", "cut in an image", "cut after an image", "no labels", "few labels", "label 0", "label 11"],
+)
+def test_a_damaged_file_of_stl10_is_named(name, content, stl10):
+    (stl10 / "stl10_binary" / name).write_bytes(content)
+    # Images that end too early are only noticed by their labels.
+    named = "train_y.bin" if len(content) == 2 * 3 * 96 * 96 else name
+    refused(DataConfig(source="stl10", root=str(stl10), max_images=1), named, "is damaged", "fetch it again")
+
+
+@pytest.mark.parametrize("split", ["unlabeled", "train+unlabeled"])
+def test_only_a_set_with_unlabeled_images_has_such_a_split(split, tmp_path):
+    save(tmp_path / "a.png")
+    np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
+    for source in ("digits", "cifar10", "imagenette", str(tmp_path), str(tmp_path / "a.npz")):
+        refused_early(DataConfig(source=source, split=split), repr(split), "has no part 'unlabeled'", "only stl10")
+
+
+@pytest.fixture
+def imagenette(tmp_path, monkeypatch):
+    """A data root with imagenette of twenty images for training and ten for the test, of different sizes."""
+    named = dataclasses.replace(NAMED_SETS["imagenette"], train=20, test=10)
+    monkeypatch.setitem(NAMED_SETS, "imagenette", named)
+    for label, folder in enumerate(IMAGENETTE_NAMES):
+        for part, index, size in (("train", 0, (213, 160)), ("train", 1, (160, 240)), ("val", 2, (160, 160))):
+            path = tmp_path / "imagenette2-160" / part / folder / f"{folder}_{index}.JPEG"
+            save(path, "L" if label == 4 else "RGB", size, (20 * label,) * (1 if label == 4 else 3))
+    (tmp_path / "imagenette2-160" / "noisy_imagenette.csv").write_text("path\n")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("split", "count"), [("train", 20), ("test", 10), ("all", 30)])
+def test_imagenette_is_cropped_to_one_side_and_has_readable_names(split, count, imagenette, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    config = DataConfig(source="imagenette", root=str(imagenette), split=split)
+    images = load(config)
+    assert images.images.shape == (count, 3, 160, 160) and check_source(config) == count
+    assert images.labels.tolist() == list(range(10)) * (count // 10) and images.name == "imagenette"
+    assert images.label_names[:3] == ["tench", "English springer", "cassette player"]
+    assert images.label_names[9] == "parachute" and tuple(images.label_names) == NAMED_SETS["imagenette"].label_names
+    assert ((images.images.float().mean((1, 2, 3)) - 20 * images.labels).abs() < 3).all()
+    assert load(dataclasses.replace(config, image_size=32)).images.shape == (count, 3, 32, 32)
+
+
+@pytest.mark.parametrize("missing", ["val", "train/n03888257", "val/n01440764/n01440764_2.JPEG"])
+@pytest.mark.parametrize("download", [False, True])
+def test_an_imagenette_that_is_not_whole_is_refused_with_the_ways_out(missing, download, imagenette, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchvision", None)  # which would take it for whole
+    path = imagenette / "imagenette2-160" / missing
+    path.unlink() if path.is_file() else shutil.rmtree(path)
+    config = DataConfig(source="imagenette", root=str(imagenette), download=download)
+    words = ["imagenette", "instead of 30", "remove that folder", "download=true", "data.source"]
+    refused(config, *words) if download else refused_early(config, *words)
+
+
+def test_a_damaged_photograph_of_imagenette_is_named(imagenette):
+    path = imagenette / "imagenette2-160" / "train" / "n03028079" / "n03028079_0.JPEG"
+    path.write_bytes(path.read_bytes()[:100])
+    refused(DataConfig(source="imagenette", root=str(imagenette)), "1 of 20 images", "n03028079_0.JPEG")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Fetching
+
+
+def test_torchvision_knows_every_set_that_is_to_be_fetched():
+    import torchvision.datasets
+
+    assert set(datasets._TORCHVISION) == {name for name, named in NAMED_SETS.items() if named.files}
+    assert all(hasattr(torchvision.datasets, name) for name in datasets._TORCHVISION.values())
+    assert set(datasets._NAMED) == set(NAMED_SETS)
+
+
+def write_mnist(root):
+    for split, count in (("train", 3), ("test", 2)):
+        images, labels = (root / name for name in NAMED_SETS["mnist"].files[split])
+        write_idx(images, np.zeros((count, 28, 28), np.uint8))
+        write_idx(labels, np.ones(count, np.uint8))
+
+
+def write_some_stl10(root):
+    write_stl10(root, train=([1], [1]), test=([4], [2]), unlabeled=([6], None))
+
+
+def write_imagenette(root):
+    for folder in ("train/n01440764", "train/n02102040", "val/n01440764"):
+        save(root / "imagenette2-160" / folder / "0.JPEG", size=(170, 160))
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "write", "options"),
+    [
+        ("mnist", "MNIST", write_mnist, {}),
+        ("stl10", "STL10", write_some_stl10, {}),
+        ("imagenette", "Imagenette", write_imagenette, {"size": "160px"}),
+    ],
+)
+def test_torchvision_fetches_a_set_only_when_it_may(name, kind, write, options, tmp_path, monkeypatch):
+    asked = []
+
+    def fetched(root, **kwargs):
+        asked.append(kwargs)
+        write(root)
+
+    monkeypatch.setattr(f"torchvision.datasets.{kind}", fetched)
+    if name == "imagenette":
+        monkeypatch.setitem(NAMED_SETS, name, dataclasses.replace(NAMED_SETS[name], train=2, test=1))
+    refused_early(DataConfig(source=name, root=str(tmp_path)), "is missing")
+    assert asked == []
+    images = load(DataConfig(source=name, root=str(tmp_path), download=True, split="test"))
+    assert asked == [{"download": True, **options}] and len(images) == (2 if name == "mnist" else 1)
+    assert len(load(DataConfig(source=name, root=str(tmp_path), split="test"))) == len(images) and len(asked) == 1
+
+
+@pytest.mark.parametrize("name", ["mnist", "cifar100", "stl10", "imagenette"])
+def test_a_download_that_fails_is_one_sentence(name, tmp_path, monkeypatch):
+    def failing(*args, **kwargs):
+        raise RuntimeError("Error downloading it:\nTried here, got:\n<urlopen error>\n")
+
+    monkeypatch.setattr(f"torchvision.datasets.{datasets._TORCHVISION[name]}", failing)
+    config = DataConfig(source=name, root=str(tmp_path), download=True)
+    refused(config, name, repr(str(tmp_path)), "Tried here, got: <urlopen error>", "is there a connection?")
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from twist.learn import diagnostics
-from twist.learn.networks import ProjectionHead, SmallConv, TwistNet, build_network
+from twist.learn.networks import ProjectionHead, TwistNet, build_network
 from twist.runs.config import NetworkConfig
 
 NAMES = {"bn": "batch", "syncbn": "sync", "ln": "layer", "none": "none", "identity": "none"}
@@ -51,48 +51,6 @@ def test_head_is_the_authors(case):
     for name in case.group("after."):
         compare(head.state_dict()[name], f"after.{name}")
     compare(head.eval()(arrays["x_eval"]), "y_eval")
-
-
-@pytest.mark.parametrize("side", [4, 7, 8, 28, 32, 64])
-@pytest.mark.parametrize("widths", [(8,), (8, 12, 16), (4, 4, 4, 4, 6)])
-def test_small_conv_takes_small_and_larger_images(side, widths):
-    net = SmallConv(3, widths)
-    features = net(randn(2, 3, side, side))
-    assert features.shape == (2, widths[-1]) and features.isfinite().all()
-
-
-def test_small_conv_takes_a_single_pixel():
-    assert SmallConv(1, (4, 8))(randn(3, 1, 1, 1)).shape == (3, 8)
-
-
-@pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize("stem", ["tiny", "standard"])
-@pytest.mark.parametrize(("backbone", "feature_dim"), [("resnet18", 512), ("resnet34", 512), ("resnet50", 2048)])
-def test_resnets_keep_torchvision_names_and_shapes(backbone, feature_dim, stem, in_channels):
-    from torchvision import models
-
-    config = NetworkConfig(backbone=backbone, stem=stem, hidden_dim=16, num_classes=6)
-    net = build_network(config, in_channels, seed=0).eval()
-    theirs = getattr(models, backbone)().state_dict()
-    ours = net.backbone.state_dict()
-    assert list(ours) == [name for name in theirs if not name.startswith("fc.")]
-    changed = [name for name in ours if ours[name].shape != theirs[name].shape]
-    assert changed == ([] if (stem, in_channels) == ("standard", 3) else ["conv1.weight"])
-    with torch.no_grad():
-        outputs = net(randn(2, in_channels, 32, 32))
-    assert outputs.features.shape == (2, feature_dim) and outputs.logits.shape == (2, 6)
-
-
-def test_tiny_stem_keeps_the_resolution_of_the_first_stage():
-    sides = {}
-    for stem in ("tiny", "standard"):
-        net = build_network(NetworkConfig(backbone="resnet18", stem=stem, hidden_dim=8), 3, seed=0).eval()
-        net.backbone.layer1.register_forward_hook(
-            lambda module, i, output, stem=stem: sides.update({stem: output.shape})
-        )
-        with torch.no_grad():
-            net(randn(1, 3, 32, 32))
-    assert sides["tiny"][-1] == 32 and sides["standard"][-1] == 8
 
 
 def test_state_dict_reads_as_the_authors():
@@ -195,3 +153,44 @@ def test_which_head_speaks_travels_with_the_weights():
 def test_a_single_head_keeps_the_authors_names_and_no_other():
     names = build_network(NetworkConfig(), in_channels=1, seed=0).state_dict()
     assert {name.split(".")[0] for name in names} == {"backbone", "projection_heads"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "truncated"),
+    [
+        ({"head_init": "auto"}, False),
+        ({"head_init": "truncated"}, True),
+        ({"head_init": "auto", "backbone": "vit_t"}, True),
+        ({"head_init": "default", "backbone": "vit_t"}, False),
+        ({"head_init": "auto", "backbone": "timm:vit_tiny_patch16_224"}, False),
+    ],
+)
+def test_the_head_begins_truncated_with_a_vision_transformer_or_when_asked(fields, truncated):
+    net = build_network(NetworkConfig(hidden_dim=200, num_heads=2, **fields), 3, seed=0)
+    for head in (net.projection_heads, *net.more_heads):
+        first = head.projection_head[0]
+        last_deviation = head.last_linear.weight.std().item()
+        assert (last_deviation == pytest.approx(0.02, rel=0.05)) == truncated
+        assert (not first.bias.any() and not head.last_linear.bias.any()) == truncated
+    assert not torch.equal(net.projection_heads.last_linear.weight, net.more_heads[0].last_linear.weight)
+
+
+def test_a_vision_transformer_takes_two_resolutions_and_trains_in_every_weight():
+    config = NetworkConfig(backbone="vit_t", patch_size=8, hidden_dim=16, num_classes=6)
+    net = build_network(config, 3, seed=0, image_size=32)
+    large, small = randn(4, 3, 32, 32), randn(4, 3, 16, 16)
+    outputs = net([large, large, small])
+    assert outputs.features.shape == (12, 192) and outputs.logits.shape == (12, 6)
+    (outputs.logits * randn(12, 6)).sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+def test_weights_of_a_vision_transformer_depend_on_the_seed_alone():
+    config = NetworkConfig(backbone="vit_t", hidden_dim=12)
+    torch.manual_seed(5)
+    expected_next = torch.rand(1)
+    torch.manual_seed(5)
+    first, again, other = (build_network(config, 1, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert torch.equal(torch.rand(1), expected_next)
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["backbone.patch_embed.proj.weight"], other["backbone.patch_embed.proj.weight"])

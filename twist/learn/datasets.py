@@ -11,10 +11,10 @@ import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from torch import Tensor
 
 from twist.runs.config import ConfigError, DataConfig
 from twist.runs.sources import (
+    IMAGENETTE_NAMES,
     NAMED_SETS,
     check_labels,
     data_root,
@@ -134,57 +135,117 @@ def _digits(config: DataConfig) -> _Raw:
     return _Raw(pixels, table[:, 64], list(NAMED_SETS["digits"].label_names))
 
 
-def _cifar10(config: DataConfig) -> _Raw:
+def _mnist(config: DataConfig) -> _Raw:
+    if config.download:
+        _fetch(config)
+    files, label_names = find_files(config), list(NAMED_SETS[config.source].label_names)
+    pixels, labels = [], []
+    for image_file, label_file in zip(files[0::2], files[1::2], strict=True):
+        with _damage_named(image_file):
+            pixels.append(_read_idx(image_file, axes=3))
+        with _damage_named(label_file):
+            labels.append(check_labels(_read_idx(label_file, axes=1), len(pixels[-1]), label_names))
+    return _Raw(np.concatenate(pixels), np.concatenate(labels), label_names)
+
+
+def _cifar(config: DataConfig) -> _Raw:
     if not config.download:
         find_files(config)
-    from torchvision.datasets import CIFAR10
-
-    root, named = data_root(config), NAMED_SETS["cifar10"]
-    with _download_errors(config):
-        parts = [CIFAR10(root, train=part == "train", download=config.download) for part in named.parts(config.split)]
-    pixels = np.concatenate([part.data for part in parts])
-    return _Raw(pixels, np.concatenate([part.targets for part in parts]), list(named.label_names))
+    # Through torchvision, which checks every file against its known sum before it unpickles it.
+    parts = [_fetch(config, train=part == "train") for part in NAMED_SETS[config.source].parts(config.split)]
+    pixels, labels = np.concatenate([part.data for part in parts]), np.concatenate([part.targets for part in parts])
+    return _Raw(pixels, labels, list(parts[0].classes))
 
 
-def _fashion_mnist(config: DataConfig) -> _Raw:
+def _stl10(config: DataConfig) -> _Raw:
     if config.download:
-        from torchvision.datasets import FashionMNIST
+        _fetch(config)
+    named = NAMED_SETS["stl10"]
+    planes, labels, files = [], [], iter(find_files(config))
+    for part in named.parts(config.split):
+        with _damage_named(path := next(files)):
+            images = _map_bytes(path).reshape(-1, 3, 96, 96)
+        known = np.full(len(images), -1)
+        if part != "unlabeled":
+            with _damage_named(path := next(files)):
+                known = check_labels(_map_bytes(path).astype(np.int64) - 1, len(images), named.label_names)
+                if known.min() < 0:
+                    raise ValueError("it holds a label 0, and the first is 1")
+        planes.append(images[: config.max_images])
+        labels.append(known[: config.max_images])
+    # Colors are stored column after column. They are turned on the way from the file to their final place, as a second
+    # copy of 100,000 images would take 2.8 GB.
+    pixels = np.empty((sum(map(len, planes)), 3, 96, 96), np.uint8)
+    np.concatenate([part.transpose(0, 1, 3, 2) for part in planes], out=pixels)
+    label_names = None if config.split == "unlabeled" else list(named.label_names)
+    return _Raw(pixels.transpose(0, 2, 3, 1), np.concatenate(labels), label_names)
 
-        with _download_errors(config):
-            FashionMNIST(data_root(config), download=True)
-    arrays = [_read_idx(path) for path in find_files(config)]
-    pixels, labels = np.concatenate(arrays[0::2]), np.concatenate(arrays[1::2])
-    return _Raw(pixels, labels.astype(np.int64), list(NAMED_SETS["fashion_mnist"].label_names))
+
+def _imagenette(config: DataConfig) -> _Raw:
+    named = NAMED_SETS["imagenette"]
+    if config.download and not (data_root(config) / named.files["train"][0]).is_dir():
+        _fetch(config, size="160px")
+    raw = _read_folder(find_files(config)[0], replace(config, image_size=config.image_size or named.image_size))
+    return raw._replace(label_names=raw.label_names and [IMAGENETTE_NAMES.get(name, name) for name in raw.label_names])
 
 
-_NAMED = {"digits": _digits, "cifar10": _cifar10, "fashion_mnist": _fashion_mnist}
+_NAMED = {
+    "digits": _digits,
+    "mnist": _mnist,
+    "fashion_mnist": _mnist,
+    "cifar10": _cifar,
+    "cifar100": _cifar,
+    "stl10": _stl10,
+    "imagenette": _imagenette,
+}
+_TORCHVISION = {
+    "mnist": "MNIST",
+    "fashion_mnist": "FashionMNIST",
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "stl10": "STL10",
+    "imagenette": "Imagenette",
+}
 
 
-@contextmanager
-def _download_errors(config: DataConfig) -> Iterator[None]:
+def _fetch(config: DataConfig, **options: Any) -> Any:
+    """The set as torchvision reads it, which fetches what is missing where that is allowed."""
+    from torchvision import datasets
+
     try:
-        yield
+        return getattr(datasets, _TORCHVISION[config.source])(data_root(config), download=config.download, **options)
     except (OSError, RuntimeError) as error:
-        root = str(data_root(config))
-        fix = "is there a connection?" if config.download else "fetch it with `--set data.download=true`"
+        root, reason = str(data_root(config)), " ".join(str(error).split())
+        fix = "is there a connection?" if config.download else "fetch it with `--set data.download=true`."
         raise ConfigError(
-            f"{config.source} in {root!r} cannot be used ({error}); {fix} "
+            f"{config.source} in {root!r} cannot be used ({reason}); {fix} "
             "A copy in another form can be given as a folder or .npz"
         ) from error
 
 
-def _read_idx(path: Path) -> np.ndarray:
-    """The array in a file of the MNIST family, packed or not: zero, zero, type 8, number of axes, axes, bytes."""
+@contextmanager
+def _damage_named(path: Path) -> Iterator[None]:
     try:
-        with gzip.open(path) if path.suffix == ".gz" else open(path, "rb") as file:
-            content = file.read()
-        axes = content[3]
-        shape = np.frombuffer(content, ">i4", count=axes, offset=4)
-        if content[:3] != b"\0\0\x08":
-            raise ValueError("it is no idx file of bytes")
-        return np.frombuffer(content, np.uint8, offset=4 + 4 * axes).reshape(shape)
-    except (OSError, EOFError, ValueError, IndexError, zlib.error) as error:
+        yield
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise ConfigError(f"{str(path)!r} is damaged ({error}): remove it and fetch it again") from error
+
+
+def _read_idx(path: Path, axes: int) -> np.ndarray:
+    """The array in a file of the MNIST family, packed or not: zero, zero, type 8, number of axes, axes, bytes."""
+    content = _map_bytes(path)
+    if content[:4].tobytes() != bytes([0, 0, 8, axes]):
+        raise ValueError(f"it is no idx file of bytes along {axes} axes")
+    shape = content[4 : 4 + 4 * axes].view(">i4")
+    return content[4 + 4 * axes :].reshape(shape)
+
+
+def _map_bytes(path: Path) -> np.ndarray:
+    """The bytes of a file; unless it is packed, they are read from the disk where they are used."""
+    if path.suffix == ".gz":
+        with gzip.open(path) as file:
+            return np.frombuffer(file.read(), np.uint8)
+    return np.asarray(np.memmap(path, np.uint8, "r"))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

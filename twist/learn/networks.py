@@ -1,15 +1,17 @@
-"""Backbones and the projection head: images -> features -> logits."""
+"""Backbone and projection head in one: images -> features -> logits."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twist.learn.backbones import VISION_TRANSFORMERS, build_backbone
 from twist.learn.norms import BunchNorm, SyncNorm
 from twist.runs.config import NetworkConfig
 
@@ -27,48 +29,6 @@ class Outputs(NamedTuple):
 
     features: Float[Tensor, "R D"]
     logits: Float[Tensor, "R C"]
-
-
-class SmallConv(nn.Module):
-    """A small convolutional network for images of about 8 to 64 pixels.
-
-    Each block is a 3x3 convolution, batch norm, ReLU; between two blocks the side is halved while 4 pixels or more are
-    left. The last maps, averaged to a small grid, are the feature vector.
-
-    Parameters
-    ----------
-    in_channels
-        Channels of the images.
-    widths
-        Channels of the blocks.
-    pool_side
-        Side of that grid: with 1 a feature tells what is in the image, with more also where.
-
-    Examples
-    --------
-    >>> SmallConv(1, (16, 32))(torch.zeros(2, 1, 8, 8)).shape
-    torch.Size([2, 32])
-    """
-
-    def __init__(self, in_channels: int, widths: Sequence[int], pool_side: int = 1):
-        super().__init__()
-        blocks = []
-        for before, after in itertools.pairwise((in_channels, *widths)):
-            # The norm takes away any constant, so the convolution needs no bias.
-            conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
-            blocks.append(nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
-        self.blocks = nn.ModuleList(blocks)
-        self.pool_side = pool_side
-        self.feature_dim = widths[-1] * pool_side**2
-
-    def forward(self, images: Float[Tensor, "N channels H W"]) -> Float[Tensor, "N D"]:
-        """Features of images of any size."""
-        maps = images
-        for index, block in enumerate(self.blocks):
-            if index > 0 and min(maps.shape[2:]) >= 4:
-                maps = nn.functional.max_pool2d(maps, 2)
-            maps = block(maps)
-        return nn.functional.adaptive_avg_pool2d(maps, self.pool_side).flatten(1)
 
 
 class ProjectionHead(nn.Module):
@@ -211,7 +171,9 @@ class TwistNet(nn.Module):
         return torch.cat([self.backbone(images) for images in joined])
 
 
-def build_network(config: NetworkConfig, in_channels: int, *, seed: int, run_folder: Path | None = None) -> TwistNet:
+def build_network(
+    config: NetworkConfig, in_channels: int, *, seed: int, image_size: int = 32, run_folder: Path | None = None
+) -> TwistNet:
     """The network of a recipe with fresh weights, the same for the same seed.
 
     Weights are drawn on the CPU, so they are the same for every device; the global random state is left as it was.
@@ -224,6 +186,8 @@ def build_network(config: NetworkConfig, in_channels: int, *, seed: int, run_fol
         Channels of the images, 1 or 3.
     seed
         Seed of the weights.
+    image_size
+        Side of a global view in pixels, on whose grid of patches a vision transformer learns its positions.
     run_folder
         Folder of the run, which keeps a person's own backbone.
 
@@ -231,13 +195,15 @@ def build_network(config: NetworkConfig, in_channels: int, *, seed: int, run_fol
     ------
     ValueError
         When the images have neither 1 nor 3 channels.
+    ConfigError
+        When the backbone cannot be had, see `build_backbone`.
     """
     if in_channels not in (1, 3):
         raise ValueError(f"the images have {in_channels} channels: give gray (1) or color (3) images")
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed the GPUs as well, which fork_rng does not restore here.
         torch.default_generator.manual_seed(seed)
-        backbone, feature_dim = _build_backbone(config, in_channels)
+        backbone, feature_dim = build_backbone(config, in_channels, image_size=image_size, run_folder=run_folder)
         head, *more_heads = [
             ProjectionHead(
                 feature_dim,
@@ -251,32 +217,14 @@ def build_network(config: NetworkConfig, in_channels: int, *, seed: int, run_fol
             )
             for _ in range(config.num_heads)
         ]
+        if config.head_init == "truncated" or (config.head_init == "auto" and config.backbone in VISION_TRANSFORMERS):
+            for each in (head, *more_heads):
+                each.apply(_draw_truncated)
     return TwistNet(backbone, head, more_heads)
 
 
-def _build_backbone(config: NetworkConfig, in_channels: int) -> tuple[nn.Module, int]:
-    if config.backbone == "small_conv":
-        small = SmallConv(in_channels, config.widths, config.pool_side)
-        return small, small.feature_dim
-    return _build_resnet(config.backbone, config.stem, in_channels)
-
-
-def _build_resnet(name: str, stem: str, in_channels: int) -> tuple[nn.Module, int]:
-    """A torchvision ResNet under its own parameter names, its classifier replaced by identity; and its feature dim."""
-    from torchvision import models  # takes a second, which the small network does not need
-
-    net = {"resnet18": models.resnet18, "resnet34": models.resnet34, "resnet50": models.resnet50}[name]()
-    feature_dim = net.fc.in_features
-    net.fc = nn.Identity()
-    if stem == "tiny":
-        net.conv1 = _first_conv(in_channels, kernel_size=3, stride=1, padding=1)
-        net.maxpool = nn.Identity()
-    elif in_channels != 3:
-        net.conv1 = _first_conv(in_channels, kernel_size=7, stride=2, padding=3)
-    return net, feature_dim
-
-
-def _first_conv(in_channels: int, *, kernel_size: int, stride: int, padding: int) -> nn.Conv2d:
-    conv = nn.Conv2d(in_channels, 64, kernel_size, stride, padding, bias=False)
-    nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's own
-    return conv
+def _draw_truncated(module: nn.Module) -> None:
+    """New weights as the authors draw them for heads on vision transformers; source: method section 2.2."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
@@ -143,8 +145,55 @@ def synchronize_norms(module: nn.Module, group: dist.ProcessGroup | None = None)
             joined = SyncNorm(
                 child.num_features, group=group, eps=child.eps, momentum=child.momentum, affine=child.affine
             )
+            like = next(itertools.chain(child.buffers(), child.parameters()), None)
+            if like is not None:
+                joined.to(like)  # its device and number type
             joined.load_state_dict(child.state_dict())
-            setattr(module, name, joined.train(child.training).to(next(iter(child.buffers())).device))
+            setattr(module, name, joined.train(child.training))
         else:
             synchronize_norms(child, group)
     return module
+
+
+def share_norms(network: nn.Module, *, batch_size: int, bunch_size: int | None, sync: bool) -> nn.Module:
+    """Prepare a network for training in several processes; without a process group nothing changes.
+
+    Parameters
+    ----------
+    network
+        Changed in place, and returned.
+    batch_size
+        Images of this process's batch.
+    bunch_size
+        Images whose views share the statistics of the norm before the softmax; none means a process's own.
+    sync
+        Whether all other batch norms see the rows of all processes.
+
+    Raises
+    ------
+    ValueError
+        When a bunch is larger than a process's batch and no whole number of them, or the processes are no whole number
+        of bunches.
+    """
+    world = distributed.world_size()
+    if world == 1:
+        return network
+    if bunch_size is not None and bunch_size > batch_size:
+        processes = bunch_size // batch_size
+        if bunch_size % batch_size or world % processes:
+            raise ValueError(
+                f"bunches of {bunch_size} images from {world} processes of {batch_size}: give a network.bunch_size "
+                "that is a whole number of their batches, and of which the joined batch is a whole number"
+            )
+        group = _my_group(processes)
+        for module in network.modules():
+            if isinstance(module, BunchNorm):
+                module.group = group
+    return synchronize_norms(network) if sync else network
+
+
+def _my_group(size: int) -> dist.ProcessGroup:
+    """The group of so many consecutive processes that this one is in; every process makes all groups, in order."""
+    starts = range(0, distributed.world_size(), size)
+    groups = [dist.new_group(list(range(start, start + size))) for start in starts]
+    return groups[distributed.rank() // size]

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from twist.learn import distributed
 from twist.learn.networks import TwistNet
@@ -131,7 +131,7 @@ def move_weights(state: TrainState, loss: Float[Tensor, ""], recipe: Recipe, val
 
 
 @torch.no_grad()
-def follow(teacher: TwistNet, network: TwistNet, momentum: int | float, *, buffers: bool = False) -> None:
+def follow(teacher: nn.Module, network: nn.Module, momentum: int | float, *, buffers: bool = False) -> None:
     """Move every weight of the teacher toward the network's: ``momentum x teacher + (1 - momentum) x network``.
 
     Parameters

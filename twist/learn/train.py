@@ -156,6 +156,7 @@ class Loop:
         self.on_metrics = on_metrics
         self.recipe = RunRecord(path).recipe
         self.state: TrainState
+        self.nobody_taught_before = False
 
     @property
     def step(self) -> int:
@@ -171,7 +172,11 @@ class Loop:
         self.steps_per_epoch = len(images) // optim.batch_size
         self.total_steps = recipe.total_epochs * self.steps_per_epoch
         network = build_network(
-            recipe.network, in_channels=images.images.shape[1], seed=recipe.seed, run_folder=self.path
+            recipe.network,
+            in_channels=images.images.shape[1],
+            seed=recipe.seed,
+            image_size=recipe.views.size,
+            run_folder=self.path,
         )
         network = network.to(self.device).to(memory_format=torch.channels_last)
         teacher = make_teacher(network) if recipe.teacher.enabled else None
@@ -192,19 +197,13 @@ class Loop:
             if not self._answer():
                 return "stopped"
             began = time.perf_counter()
+            values = values_at(self.step, recipe, self.steps_per_epoch)
             epoch, index = divmod(self.step, self.steps_per_epoch)
             rows = slice(index * optim.batch_size, (index + 1) * optim.batch_size)
             chosen = order(len(images), seed=recipe.seed, epoch=epoch)[rows].to(pixels.device)
             batch, ids = pixels[chosen].to(self.device), sample_ids[chosen].to(self.device)
-            values = values_at(self.step, recipe, self.steps_per_epoch)
-            views = make_views(
-                batch,
-                ids,
-                self._views_of_stage(values),
-                seed=recipe.seed,
-                epoch=epoch,
-                extra=self.extra_augmentation,
-            )
+            stage = self._views_of_stage(values)
+            views = make_views(batch, ids, stage, seed=recipe.seed, epoch=epoch, extra=self.extra_augmentation)
             self._train_step(views, values, began)
             if self._due(recipe.record.snapshot_every_epochs):
                 self._snapshot(watched)
@@ -289,8 +288,12 @@ class Loop:
     def _train_step(self, views: list[Tensor], values: StepValues, began: float) -> None:
         """One update from one batch of views, and its metrics when they are due."""
         recipe = self.recipe
+        if values.self_labelling and self.step == recipe.optim.epochs * self.steps_per_epoch:
+            self.writer.event("stage", step=self.step, name="self_labelling")
         report = evaluate_loss(self.state, views, recipe, values, extra=self.extra_term)
         numbers = self._finite(report)
+        if numbers.get("self_label_share") == 0:
+            self._say_that_nobody_teaches(numbers["self_label_threshold"])
         move_weights(self.state, report.total, recipe, values)
         if self.step % recipe.record.log_every_steps and self.step != self.total_steps:
             return
@@ -308,6 +311,17 @@ class Loop:
         self.writer.metrics(self.step, self._epoch(), metrics)
         if self.on_metrics is not None:
             self.on_metrics(self.step, self.total_steps, metrics)
+
+    def _say_that_nobody_teaches(self, threshold: float) -> None:
+        if self.nobody_taught_before:
+            return
+        self.nobody_taught_before = True
+        self.writer.event(
+            "warning",
+            step=self.step,
+            message=f"no sample of the batch is more confident than {threshold:.3f}, so nothing was learned in this step "
+            "(and perhaps in later ones: train/self_label_share tells); raise self_label.quantile or optim.batch_size",
+        )
 
     def _finite(self, report: StepReport) -> dict[str, float]:
         """The numbers of a step; when one is no number, the run ends here, before the update."""

@@ -37,29 +37,44 @@ BACKBONES = (
 )
 
 
+def _require_own_code(name: str, value: str | None) -> None:
+    require(
+        value is None or OWN_CODE.fullmatch(value) is not None,
+        name,
+        value,
+        "give FILE.py:NAME or package.module:NAME, or none",
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
     """Which images are learned from."""
 
     source: str = field(
         "digits",
-        "Where the images come from: digits, cifar10, fashion_mnist, a folder of images, or an .npz file.",
+        "Where the images come from: digits, mnist, fashion_mnist, cifar10, cifar100, stl10, imagenette, a folder of "
+        "images, or an .npz file.",
     )
     root: str | None = field(
         None,
         "Folder that holds the named sets; none means TWIST_DATA, else the nearest data/images upward.",
     )
-    split: str = field("train", "Part of a named set or folder to learn from: train, test or all.")
+    split: str = field(
+        "train",
+        "Part of a named set or folder to learn from: train, test or all, which is both; stl10, with 5,000 labelled "
+        "images in train, has 100,000 more in unlabeled and in train+unlabeled.",
+    )
     download: bool = field(False, "Whether torchvision may fetch a named set that is missing from the root.")
     image_size: int | None = field(
         None,
-        "Side in pixels to which the images of a folder are resized and center-cropped; none keeps a common size.",
+        "Side in pixels to which the images of a folder or imagenette are resized and center-cropped; none keeps a "
+        "common size, and means 160 for imagenette.",
     )
     max_images: int | None = field(None, "Largest number of images used, the first ones; none means all.")
 
     def __post_init__(self):
         require(bool(self.source), "data.source", self.source, "name a set, a folder or an .npz file")
-        require_one_of("data.split", self.split, ("train", "test", "all"))
+        require_one_of("data.split", self.split, ("train", "test", "all", "unlabeled", "train+unlabeled"))
         require(self.image_size is None or self.image_size >= 4, "data.image_size", self.image_size, "give 4 or more")
         require(self.max_images is None or self.max_images >= 1, "data.max_images", self.max_images, "give 1 or more")
 
@@ -431,15 +446,6 @@ class Recipe:
         5
         """
         return with_fields(self, {name.replace("__", "."): value for name, value in changes.items()})
-
-
-def _require_own_code(name: str, value: str | None) -> None:
-    require(
-        value is None or OWN_CODE.fullmatch(value) is not None,
-        name,
-        value,
-        "give FILE.py:NAME or package.module:NAME, or none",
-    )
 
 
 def field_names() -> list[str]:

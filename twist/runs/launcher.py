@@ -275,6 +275,7 @@ def prepare(
     changes: dict[str, Any] | None = None,
 ) -> Path:
     """Check what was asked for and make the run's folder, without starting it."""
+    from twist.runs.own_code import check_own_code, keep_own_code
     from twist.runs.sources import arrays_for_run, check_source
 
     recipe = _resolve(recipe, changes or {}, with_images=images is not None)
@@ -286,7 +287,10 @@ def prepare(
     else:
         count = check_source(recipe.data)
     check_batch(recipe, count)
-    return create_run(recipe, name=name, arrays=arrays)
+    check_own_code(recipe)
+    path = create_run(recipe, name=name, arrays=arrays)
+    keep_own_code(recipe, path)
+    return path
 
 
 def _resolve(recipe: str | Recipe | None, changes: Mapping[str, Any], *, with_images: bool) -> Recipe:

@@ -33,30 +33,71 @@ class NamedSet:
     train, test
         Numbers of images.
     label_names
-        Name of each label.
+        Name of each label; empty where a file of the set says them.
     files
-        Files under the data root that hold each part, by split; empty for a set that comes with a package.
+        Files under the data root that hold each part, by split; empty for a set that comes with a package. A name that
+        ends in ``/`` is a folder of image files, with a folder for each part.
+    unlabeled
+        Number of images of a further part without labels, which ``all`` leaves out.
+    image_size
+        Side to which images are brought when none is asked for, where they differ in size; None where they do not.
     """
 
     train: int
     test: int
     label_names: tuple[str, ...]
     files: dict[str, tuple[str, ...]]
+    unlabeled: int = 0
+    image_size: int | None = None
 
-    def count(self, split: str) -> int:
+    def count(self, part: str) -> int:
         """Number of images of a part."""
-        return {"train": self.train, "test": self.test, "all": self.train + self.test}[split]
+        return {"train": self.train, "test": self.test, "unlabeled": self.unlabeled}[part]
 
     def parts(self, split: str) -> tuple[str, ...]:
         """The parts that a split consists of, in order; a set without a test part is whole as ``train`` and ``all``."""
-        return ("train", "test") if split == "all" and self.test else (split if self.test else "train",)
+        if split == "all":
+            return ("train", "test") if self.test else ("train",)
+        return tuple(split.split("+"))
+
+
+def _idx_files(folder: str) -> dict[str, tuple[str, ...]]:
+    return {
+        split: (f"{folder}{start}-images-idx3-ubyte", f"{folder}{start}-labels-idx1-ubyte")
+        for split, start in (("train", "train"), ("test", "t10k"))
+    }
 
 
 _CIFAR10 = "cifar-10-batches-py/"
-_FASHION = "FashionMNIST/raw/"
+_CIFAR100 = "cifar-100-python/"
+_STL10 = "stl10_binary/"
+
+# The folders of imagenette in their order, which is that of its labels.
+IMAGENETTE_NAMES = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
 
 NAMED_SETS = {
     "digits": NamedSet(1797, 0, tuple("0123456789"), {}),
+    "mnist": NamedSet(60_000, 10_000, tuple("0123456789"), _idx_files("MNIST/raw/")),
+    "fashion_mnist": NamedSet(
+        60_000,
+        10_000,
+        (
+            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+        ),
+        _idx_files("FashionMNIST/raw/"),
+    ),
     "cifar10": NamedSet(
         50_000,
         10_000,
@@ -66,17 +107,29 @@ NAMED_SETS = {
             "test": (f"{_CIFAR10}test_batch", f"{_CIFAR10}batches.meta"),
         },
     ),
-    "fashion_mnist": NamedSet(
-        60_000,
+    "cifar100": NamedSet(
+        50_000,
         10_000,
-        (
-            *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
-            *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
-        ),
+        (),
+        {"train": (f"{_CIFAR100}train", f"{_CIFAR100}meta"), "test": (f"{_CIFAR100}test", f"{_CIFAR100}meta")},
+    ),
+    "stl10": NamedSet(
+        5_000,
+        8_000,
+        ("airplane", "bird", "car", "cat", "deer", "dog", "horse", "monkey", "ship", "truck"),
         {
-            "train": (f"{_FASHION}train-images-idx3-ubyte", f"{_FASHION}train-labels-idx1-ubyte"),
-            "test": (f"{_FASHION}t10k-images-idx3-ubyte", f"{_FASHION}t10k-labels-idx1-ubyte"),
+            "train": (f"{_STL10}train_X.bin", f"{_STL10}train_y.bin"),
+            "test": (f"{_STL10}test_X.bin", f"{_STL10}test_y.bin"),
+            "unlabeled": (f"{_STL10}unlabeled_X.bin",),
         },
+        unlabeled=100_000,
+    ),
+    "imagenette": NamedSet(
+        9_469,
+        3_925,
+        tuple(IMAGENETTE_NAMES.values()),
+        {"train": ("imagenette2-160/",), "test": ("imagenette2-160/",)},
+        image_size=160,
     ),
 }
 
@@ -130,17 +183,20 @@ def data_root(config: DataConfig) -> Path:
 
 
 def find_files(config: DataConfig) -> list[Path]:
-    """The files of a named set's split, each as it is or packed with ``.gz``.
+    """The files of a named set's split, each as it is or packed with ``.gz``; its folder, for a set of image files.
 
     Raises
     ------
     ConfigError
-        When one is missing: names the first, the root that was searched and the ways to get it.
+        When one is missing: names the first, the root that was searched and the ways to get it. When a folder has
+        another number of images than the set.
     """
     root, named = data_root(config), NAMED_SETS[config.source]
     found = []
     for name in (name for part in named.parts(config.split) for name in named.files.get(part, ())):
         path = next((path for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
+        if name.endswith("/") and (root / name).is_dir():
+            path = _whole_folder(root / name, config.source)
         if path is None:
             raise ConfigError(
                 f"{config.source} is not in {str(root)!r}: {name} is missing; fetch it with "
@@ -148,6 +204,17 @@ def find_files(config: DataConfig) -> list[Path]:
             )
         found.append(path)
     return found
+
+
+def _whole_folder(folder: Path, source: str) -> Path:
+    # Counted here because torchvision takes what an interrupted unpacking left for the whole set.
+    count, found = NAMED_SETS[source].train + NAMED_SETS[source].test, sum(1 for _ in _files(folder, deep=True))
+    if found != count:
+        raise ConfigError(
+            f"{source} in {str(folder)!r} has {found:,} images instead of {count:,}: remove that folder and fetch it "
+            "again with `--set data.download=true`, or name it as data.source to use it as it is"
+        )
+    return folder
 
 
 def find_source(config: DataConfig, *, run_folder: Path | None = None) -> Path | None:
@@ -158,14 +225,20 @@ def find_source(config: DataConfig, *, run_folder: Path | None = None) -> Path |
     Raises
     ------
     ConfigError
-        When there is no such thing (names the nearest set), ``data.image_size`` is given for no folder, or the test
-        part is asked for where there are no parts.
+        When there is no such thing (names the nearest set), ``data.image_size`` is given for what is no folder of
+        images, or a part is asked for that the source does not have.
     """
-    path = None if config.source in NAMED_SETS else _existing_path(config.source, run_folder)
-    if config.image_size is not None and (path is None or not path.is_dir()):
+    named = NAMED_SETS.get(config.source)
+    path = None if named else _existing_path(config.source, run_folder)
+    if config.image_size is not None and not (named.image_size if named else path and path.is_dir()):
         raise ConfigError(
-            f"data.image_size is {config.image_size}, but only folders of images are resized, not {config.source!r}: "
-            "leave it out; views.size is the side of what the network sees"
+            f"data.image_size is {config.image_size}, but only folders of images and imagenette are resized, not "
+            f"{config.source!r}: leave it out; views.size is the side of what the network sees"
+        )
+    if config.split.endswith("unlabeled") and not (named and named.unlabeled):
+        raise ConfigError(
+            f"data.split is {config.split!r}, but {config.source!r} has no part 'unlabeled', only stl10 has: leave "
+            "data.split out; labels, where there are any, are not used in training"
         )
     if config.split == "test" and (path is None or not path.is_dir()) and not _has_test_part(config.source):
         what = "set comes" if path is None else ".npz file comes"

@@ -7,18 +7,31 @@ import os
 from collections.abc import Callable
 
 from twist.runs.config import ConfigError, Recipe, nearest
-from twist.runs.recipes import small
+from twist.runs.recipes import paper, small
+from twist.runs.recipes.facts import RecipeFacts
 
+__all__ = ["RecipeFacts", "recipe", "recipe_facts", "recipe_groups", "recipe_names", "recipe_summary"]
+
+_GROUPS = {"paper": paper, "small": small}
 _RECIPES: dict[str, Callable[[], Recipe]] = {
-    name: function
-    for name, function in inspect.getmembers(small, inspect.isfunction)
-    if function.__module__ == small.__name__ and not name.startswith("_")
+    name: getattr(module, name) for module in _GROUPS.values() for name in module.FACTS
 }
+_FACTS: dict[str, RecipeFacts] = {**paper.FACTS, **small.FACTS}
 
 
 def recipe_names() -> list[str]:
     """Names that `recipe` knows."""
     return sorted(_RECIPES)
+
+
+def recipe_groups() -> dict[str, list[str]]:
+    """Names of the recipes by group, each group in reading order: those of the paper, those for small images."""
+    return {group: list(module.FACTS) for group, module in _GROUPS.items()}
+
+
+def recipe_facts(name: str) -> RecipeFacts:
+    """Hardware of a recipe, and what was published of it."""
+    return _FACTS[name]
 
 
 def recipe_summary(name: str) -> str:

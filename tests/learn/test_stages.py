@@ -1,0 +1,176 @@
+"""The loop through all stages and variants: what is recorded, and that every stop goes on exactly."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from loop import assert_equal_weights, attempt, weights
+
+from twist.learn.train import train
+from twist.learn.views import make_views
+from twist.runs.config import ConfigError, ViewsConfig
+from twist.runs.launcher import prepare
+from twist.runs.record import RunRecord
+
+MULTI_CROP = {"views.num_local_views": 2, "views.local_size": 8, "views.crop_scale": (0.4, 1.0)}
+SELF_LABEL = {"optim.epochs": 2, "self_label.epochs": 2, "self_label.warmup_epochs": 1}
+TEACHER = {"teacher.enabled": True, "network.num_heads": 1}
+VARIANTS = {
+    "multi-crop": MULTI_CROP,
+    "self-labelling": {**MULTI_CROP, **SELF_LABEL},
+    "teacher": {**MULTI_CROP, **TEACHER},
+    "teacher and self-labelling": {**MULTI_CROP, **SELF_LABEL, **TEACHER},
+    "lars and self-labelling": {**SELF_LABEL, "optim.optimizer": "lars", "optim.learning_rate": 0.5},
+}
+EPOCH = 4  # steps
+
+
+def recorded(path):
+    record = RunRecord(path)
+    record.poll()
+    return record
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_run_goes_through_and_resumes_exactly_at_every_epoch(variant, runs, tiny):
+    tiny |= VARIANTS[variant]
+    straight = prepare("digits", name="straight", changes=tiny)
+    outcome = attempt(straight, 1)
+    assert outcome["reason"] == "completed"
+    total = outcome["step"]
+    for step in range(EPOCH, total, EPOCH):
+        path = prepare("digits", name=f"stopped-{step}", changes=tiny)
+        assert attempt(path, 1, stop_at=step)["step"] == step
+        assert attempt(path, 2)["reason"] == "completed"
+        assert_equal_weights(straight, path, step=total)
+    metrics = recorded(straight).metrics()
+    assert len(metrics) == total and np.isfinite(metrics["train/total"]).all()
+
+
+def test_the_second_stage_is_told_and_its_share_recorded(runs, tiny):
+    path = prepare("digits", name="two-stages", changes={**tiny, **SELF_LABEL})
+    attempt(path, 1)
+    record = recorded(path)
+    assert record.last("stage")["step"] == 2 * EPOCH and record.last("stage")["name"] == "self_labelling"
+    shares = record.metrics()["train/self_label_share"]
+    assert shares[: 2 * EPOCH].isna().all() and shares[2 * EPOCH :].between(0.4, 0.6).all()
+    rates = record.metrics()["train/learning_rate"]
+    assert rates.iloc[2 * EPOCH] == 0  # a warm-up of its own
+
+
+def test_an_empty_mask_is_a_warning_said_once(runs, tiny):
+    tiny |= {**SELF_LABEL, "self_label.quantile": (0.0, 0.0), "self_label.threshold": 1.0}
+    path = prepare("digits", name="empty", changes=tiny)
+    attempt(path, 1)
+    record = recorded(path)
+    said = [event["message"] for event in record.events if event["kind"] == "warning"]
+    assert sum("no sample of the batch is more confident than 1.000" in message for message in said) == 1
+    assert (record.metrics()["train/self_label_share"].dropna() == 0).all()
+
+
+def test_the_second_stage_has_harder_crops():
+    images = torch.randint(0, 256, (64, 3, 32, 32), dtype=torch.uint8)
+    easy = ViewsConfig(crop_scale=(0.4, 1.0), num_local_views=3, local_size=12)
+    harder = dataclasses.replace(easy, crop_scale=(0.14, 0.2), local_crop_scale=(0.05, 0.06))
+    for config in (easy, harder):
+        views = make_views(images, torch.arange(64), config, seed=0, epoch=0)
+        assert [view.shape[-1] for view in views] == [32, 32, 12, 12, 12]
+
+
+OWN = """
+import torch
+from torch import nn
+
+
+class Flat(nn.Module):
+    feature_dim = 32
+
+    def __init__(self, in_channels):
+        super().__init__()
+        self.layer = nn.LazyLinear(32)
+
+    def forward(self, images):
+        return self.layer(images.flatten(1)).relu()
+
+
+def backbone(in_channels):
+    net = Flat(in_channels)
+    net(torch.zeros(2, in_channels, 16, 16))
+    return net
+
+
+def term(logits, features):
+    return features.square().mean()
+
+
+def darker(view, sample_ids, seed, epoch, number):
+    return view - 0.1
+"""
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(OWN)
+    return {
+        "network.backbone": "mine.py:backbone",
+        "objective.extra": "mine.py:term",
+        "objective.extra_weight": 0.01,
+        "views.extra": "mine.py:darker",
+    }
+
+
+def test_a_persons_own_backbone_term_and_augmentation_train_and_stay_with_the_run(runs, tiny, own, tmp_path):
+    straight = prepare("digits", name="own", changes={**tiny, **own})
+    assert attempt(straight, 1)["reason"] == "completed"
+    assert "backbone.layer.weight" in weights(straight)[0]
+    assert recorded(straight).metrics()["train/extra"].notna().all()
+    path = prepare("digits", name="own-stopped", changes={**tiny, **own})
+    attempt(path, 1, stop_at=5)
+    (tmp_path / "mine.py").write_text("raise RuntimeError('changed since')")
+    assert attempt(path, 2)["reason"] == "completed"
+    assert_equal_weights(straight, path)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("nowhere.py:backbone", "there is no file 'nowhere.py'"),
+        ("mine.py:other", "has no function or class 'other'"),
+        ("no.such.module:thing", "cannot be loaded"),
+        ("broken.py:thing", "cannot be loaded"),
+    ],
+)
+def test_own_code_that_cannot_be_used_is_named(runs, tiny, own, tmp_path, reference, words):
+    (tmp_path / "broken.py").write_text("1 / 0")
+    with pytest.raises(ConfigError, match=words):
+        train(
+            "digits", **{name.replace(".", "__"): value for name, value in {**tiny, "views.extra": reference}.items()}
+        )
+    assert list(runs.iterdir()) == []
+
+
+def test_an_augmentation_that_changes_the_shape_is_refused(runs, tiny, own, tmp_path):
+    (tmp_path / "smaller.py").write_text("def cut(view, *_):\n    return view[..., 1:]\n")
+    path = prepare("digits", name="cut", changes={**tiny, "views.extra": "smaller.py:cut"})
+    outcome = attempt(path, 1)
+    assert outcome["reason"] == "failed" and "return a view of the same shape" in outcome["message"]
+
+
+def test_two_stages_learn_digits_no_worse_than_one(runs):
+    """Self-labelling sharpens what was learned; on so short a run it must at least not destroy it."""
+    common = {"optim.epochs": 6, "data.max_images": 600, "record.snapshot_every_epochs": 100}
+    one = prepare("digits", name="one", changes=common)
+    two = prepare(
+        "digits",
+        name="two",
+        changes={**common, "self_label.epochs": 3, "self_label.learning_rate": 1e-3, "self_label.crop_scale": (1, 1)},
+    )
+    agreed = []
+    for path in (one, two):
+        attempt(path, 1)
+        summary = recorded(path).metrics()
+        agreed.append(summary["train/agreement"].dropna().iloc[-1])
+    assert agreed[1] >= agreed[0] - 0.1 and not math.isnan(agreed[1])
