@@ -8,7 +8,6 @@ from safetensors.torch import load_file
 from twist.learn import train as training
 from twist.learn.process import Requests
 from twist.runs.attempts import attempt_folder
-from twist.runs.record import RunWriter
 from twist.runs.store import step_folder
 
 STEPS = 12  # 3 epochs of 200 images in batches of 50
@@ -29,12 +28,14 @@ def attempt(path, number, *, stop_at=None, break_at=None):
 
 
 def weights(path, step=STEPS):
+    """Network, optimizer and, where there is one, teacher of a checkpoint."""
     folder = path / "checkpoints" / step_folder(step)
-    return load_file(folder / "network.safetensors"), load_file(folder / "optimizer.safetensors")
+    files = [folder / f"{name}.safetensors" for name in ("network", "optimizer", "teacher")]
+    return [load_file(file) for file in files if file.is_file()]
 
 
-def assert_equal_weights(one, other):
-    for left, right in zip(weights(one), weights(other), strict=True):
+def assert_equal_weights(one, other, step=STEPS):
+    for left, right in zip(weights(one, step), weights(other, step), strict=True):
         assert left.keys() == right.keys()
         for name in left:
             assert torch.equal(left[name], right[name]), name

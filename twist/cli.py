@@ -113,7 +113,8 @@ def _train(options: argparse.Namespace) -> int:
     from twist.runs.launcher import Run, discard_unstarted, prepare, start
 
     changes = _changes(options.changes)
-    asked, derived = options.recipe, []
+    asked: str | Recipe = options.recipe
+    derived: list[Derived] = []
     if options.batch_size is not None:
         asked, derived = _at_batch_size(options, changes)
     run = Run(prepare(asked, name=options.name, changes=changes))

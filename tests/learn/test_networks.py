@@ -102,7 +102,7 @@ def test_norms_of_the_backbone_see_each_size_by_itself_and_the_head_sees_all():
             super().__init__()
             self.rows = []
 
-        def forward(self, x):
+        def forward(self, x, num_views=1):
             self.rows.append(len(x))
             return x.flatten(1)[:, :2]
 
@@ -136,7 +136,7 @@ def test_the_head_of_least_loss_speaks_for_the_network():
     for step in range(50):
         net.note_losses(torch.tensor([1.0, 0.5 if step % 2 else 0.9, 0.8]))
     assert net.speaking_head == 1
-    features, heads = net.forward_heads(images)
+    features, heads = net.forward_heads([images])
     assert len(heads) == 3
     assert torch.equal(net(images).logits, heads[1])
     assert not torch.equal(heads[0], heads[1])

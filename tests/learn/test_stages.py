@@ -149,7 +149,7 @@ def test_own_code_that_cannot_be_used_is_named(runs, tiny, own, tmp_path, refere
         train(
             "digits", **{name.replace(".", "__"): value for name, value in {**tiny, "views.extra": reference}.items()}
         )
-    assert list(runs.iterdir()) == []
+    assert not runs.exists() or list(runs.iterdir()) == []
 
 
 def test_an_augmentation_that_changes_the_shape_is_refused(runs, tiny, own, tmp_path):

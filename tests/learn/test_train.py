@@ -13,10 +13,10 @@ import torch
 from loop import STEPS, assert_equal_weights, attempt, weights
 
 from twist.learn import checkpoints
+from twist.learn import step as steps
 from twist.learn import train as training
-from twist.learn.process import Requests, choose_device
+from twist.learn.process import choose_device
 from twist.learn.train import NotFiniteError, train
-from twist.runs.attempts import attempt_folder
 from twist.runs.config import ConfigError
 from twist.runs.launcher import prepare
 from twist.runs.record import RunRecord, RunWriter
@@ -154,7 +154,7 @@ def test_a_failed_attempt_records_no_path_of_this_machine(runs, tiny, monkeypatc
     def fail(*_, **__):
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(training, "twist_loss", fail)
+    monkeypatch.setattr(steps, "twist_loss", fail)
     path = prepare("digits", name="failed", changes=tiny)
     outcome = attempt(path, 1)
     assert "boom" in outcome["traceback"]
@@ -227,7 +227,7 @@ def test_requests_are_acknowledged_and_nonsense_is_ignored(runs, tiny):
 
 def test_a_loss_that_is_no_number_stops_before_the_update(runs, tiny, monkeypatch):
     path = prepare("digits", name="nan", changes=tiny)
-    loss = training.twist_loss
+    loss = steps.twist_loss
     calls = []
 
     def poisoned(logits, **options):
@@ -235,14 +235,14 @@ def test_a_loss_that_is_no_number_stops_before_the_update(runs, tiny, monkeypatc
         calls.append(1)
         return terms._replace(sharpness=terms.sharpness * float("nan")) if len(calls) == 6 else terms
 
-    monkeypatch.setattr(training, "twist_loss", poisoned)
+    monkeypatch.setattr(steps, "twist_loss", poisoned)
     outcome = attempt(path, 1)
     assert outcome["reason"] == "failed"
     assert outcome["type"] == "NotFiniteError"
     assert "sharpness became nan at step 6, before the update" in outcome["message"]
     newest = checkpoints.checkpoint_folders(path)[-1]
     assert newest.name == step_folder(4)
-    assert all(value.isfinite().all() for value in load_file(newest / "network.safetensors").values())
+    assert all(value.isfinite().all() for value in weights(path, 4)[0].values())
 
 
 def test_training_in_this_process_gives_a_run_like_any_other(runs, tiny, capfd):
@@ -256,8 +256,8 @@ def test_training_in_this_process_gives_a_run_like_any_other(runs, tiny, capfd):
 def test_an_interrupt_of_this_process_checkpoints_and_stops(runs, tiny, monkeypatch):
     step = training.Loop._train_step
 
-    def interrupt(loop, views, began):
-        step(loop, views, began)
+    def interrupt(loop, views, values, began):
+        step(loop, views, values, began)
         if loop.step == 5:
             signal.raise_signal(signal.SIGINT)
 
@@ -279,7 +279,7 @@ def test_a_failure_in_this_process_is_raised_and_recorded(runs, tiny, monkeypatc
     def fail(*_, **__):
         raise NotFiniteError("boom")
 
-    monkeypatch.setattr(training, "twist_loss", fail)
+    monkeypatch.setattr(steps, "twist_loss", fail)
     with pytest.raises(NotFiniteError, match="boom"):
         train("digits", name="here", **tiny)
     status = read_status(runs / "here")

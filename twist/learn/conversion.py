@@ -167,16 +167,26 @@ def listed(names: Iterable[str]) -> str:
 
 def image_size_of(checkpoint: ForeignCheckpoint) -> int | None:
     """Side in pixels of the views on whose patches a vision transformer learned its positions; None for others."""
-    part, tensors = _choose(checkpoint, "auto")
-    return image_side(_backbone(part, tensors))
+    return image_side(_backbone(*_choose(checkpoint, "auto")))
+
+
+def in_channels_of(checkpoint: ForeignCheckpoint) -> int:
+    """Channels of the images that a checkpoint's backbone takes."""
+    return image_channels(_backbone(*_choose(checkpoint, "auto")))
 
 
 def image_side(backbone: Mapping[str, Tensor]) -> int | None:
-    """The same of a backbone's tensors."""
-    if "pos_embed" not in backbone or "patch_embed.proj.weight" not in backbone:
+    """What `image_size_of` tells, of a backbone's tensors."""
+    positions, patches = backbone.get("pos_embed"), backbone.get("patch_embed.proj.weight")
+    if positions is None or patches is None or positions.ndim != 3:
         return None
-    # One position is the class token's.
-    return math.isqrt(backbone["pos_embed"].shape[1] - 1) * backbone["patch_embed.proj.weight"].shape[-1]
+    return math.isqrt(positions.shape[1] - 1) * patches.shape[-1]  # one position is the class token's
+
+
+def image_channels(backbone: Mapping[str, Tensor]) -> int:
+    """What `in_channels_of` tells, of a backbone's tensors; 3 when its first layer is not known."""
+    firsts = ("conv1.weight", "patch_embed.proj.weight", "blocks.0.0.weight")
+    return next((backbone[name].shape[1] for name in firsts if name in backbone and backbone[name].ndim == 4), 3)
 
 
 def _backbone(part: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

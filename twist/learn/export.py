@@ -18,7 +18,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from twist.learn.backbones import SmallConv
-from twist.learn.conversion import backbone_fields, image_side, listed
+from twist.learn.conversion import backbone_fields, image_channels, image_side, listed
 from twist.learn.networks import TwistNet
 from twist.runs.config import ConfigError
 from twist.runs.fields import require_one_of
@@ -221,7 +221,7 @@ def _loading(form: str, fields: Mapping[str, Any], state: Mapping[str, Tensor]) 
         "from twist.learn import conversion, networks",
         "from twist.runs.config import NetworkConfig",
         f"config = {config}",
-        f"net = networks.build_network(config, in_channels={_channels(state)}, {size}seed=0)",
+        f"net = networks.build_network(config, in_channels={image_channels(state)}, {size}seed=0)",
         f'conversion.import_weights(net, "{file}")',
     ]
 
@@ -242,7 +242,7 @@ def _detectron2_lines(name: str, file: str) -> list[str]:
 
 def _stem_lines(fields: Mapping[str, Any], state: Mapping[str, Tensor]) -> list[str]:
     """Lines that give a ResNet of torchvision or timm the first layers of ours."""
-    channels = _channels(state)
+    channels = image_channels(state)
     if fields.get("stem") == "tiny":
         conv = f"net.conv1 = torch.nn.Conv2d({channels}, 64, 3, 1, 1, bias=False)"
         return [f"{conv}; net.maxpool = torch.nn.Identity()"]
@@ -259,9 +259,4 @@ def _timm_call(fields: Mapping[str, Any], state: Mapping[str, Tensor]) -> str | 
     if size is None:
         return None
     side, patch = image_side(state), fields["patch_size"]
-    return f'"vit_{size}_patch16_224", img_size={side}, patch_size={patch}, in_chans={_channels(state)}'
-
-
-def _channels(state: Mapping[str, Tensor]) -> int:
-    firsts = ("conv1.weight", "patch_embed.proj.weight", "blocks.0.0.weight")
-    return next((state[name].shape[1] for name in firsts if name in state), 3)
+    return f'"vit_{size}_patch16_224", img_size={side}, patch_size={patch}, in_chans={image_channels(state)}'

@@ -1,4 +1,4 @@
-"""What hangs on the batch size: one dial that turns all of it, and warnings where a recipe asks for too small a batch."""
+"""What hangs on the batch size: one dial that turns all of it, and warnings of too small a batch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ BATCH_NORM_IMAGES = 16
 # (ViT-S: 1,024 for 4,096 classes). Below both, log N is what stops the mutual information.
 LEAST_SHARE = 0.6
 LEAST_BATCH = 1024
-# Above this share of log C the final norm allows little but flat answers; ten classes at temperature 1 have 0.47 and learn.
+# Share of log C above which the final norm allows little but flat answers; ten classes at temperature 1 have 0.47 of it
+# and learn.
 MOST_FLOOR = 0.5
 
 
@@ -42,8 +43,8 @@ def scaled_to_batch(recipe: Recipe, batch_size: int) -> tuple[Recipe, list[Deriv
     """The recipe at another batch size, with what has to follow it.
 
     The learning rates of both stages are multiplied by the ratio of the batch sizes, and a bunch that does not divide
-    the new batch becomes the largest one that does. What has no rule stays: epochs, warm-up, weight decay, the teacher's
-    momentum, and the number of classes, which `batch_warnings` holds against the batch.
+    the new batch becomes the largest one that does. What has no rule stays: epochs, warm-up, weight decay, the
+    teacher's momentum, and the number of classes, which `batch_warnings` holds against the batch.
 
     Parameters
     ----------
@@ -221,8 +222,8 @@ def _few_batches(recipe: Recipe, count: int) -> str | None:
     if count >= 2 * batch:
         return None
     return (
-        f"{_count(count, 'image', 'images')} are fewer than two batches of {batch}: an epoch is a single step, on a part "
-        f"of them; set optim.batch_size to {max(2, count // 2)} or less, or give more images"
+        f"{_count(count, 'image', 'images')} are fewer than two batches of {batch}: an epoch is a single step, on a "
+        f"part of them; set optim.batch_size to {max(2, count // 2)} or less, or give more images"
     )
 
 

@@ -11,7 +11,7 @@ class RecipeFacts(NamedTuple):
     Attributes
     ----------
     hardware
-        What it was run on: by the authors for a recipe of the paper, else by us or, where it was not run yet, meant for.
+        What the authors ran it on, for a recipe of the paper; else what it is meant for.
     published
         Linear top-1 accuracy on ImageNet that the authors report, 0 to 1; None for a recipe that is not theirs.
     """

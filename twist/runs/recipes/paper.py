@@ -16,10 +16,10 @@ What differs from the authors' code, in all five:
   precision, theirs only in the mixed one.
 * Warm-up lasts 10 epochs, which is what their code makes of any number a person asks for in runs this long.
 
-Where the authors' way is a matter of choice, theirs is taken: ``objective.eps`` 1e-5, ``objective.consistency_temperature``
-1, a quantile of each process's own samples (``self_label.global_quantile`` off, so the number of processes matters in
-that stage), a teacher in training mode with running statistics of its own. ``self_label.mask_temperature`` stays at none:
-at temperature 1 it is the authors' 1.
+Where the authors' way is a matter of choice, theirs is taken: ``objective.eps`` 1e-5,
+``objective.consistency_temperature`` 1, a quantile of each process's own samples (``self_label.global_quantile`` off,
+so the number of processes matters in that stage), a teacher in training mode with running statistics of its own.
+``self_label.mask_temperature`` stays at none: at temperature 1 it is the authors' 1.
 
 Source of every value: method sections 3 to 6.
 """
@@ -53,8 +53,8 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 def resnet50_two_views() -> Recipe:
     """ResNet-50 on ImageNet, two views, 32,768 classes, 800 epochs: the smallest of the paper's recipes.
 
-    Command: ``twist train resnet50_two_views --set data.source=FOLDER``. The authors used 8 processes of 256 images and
-    report 72.6 % linear top-1. Views are Barlow Twins': crops from 8 % of the image on, no local ones, no self-labelling.
+    Command: ``twist train resnet50_two_views --set data.source=FOLDER``. The authors used 8 processes of 256 images
+    and report 72.6 % linear top-1. Views are those of Barlow Twins: crops from 8 % of the image on, no local ones.
     """
     return _resnet(
         "resnet50_two_views",
@@ -68,8 +68,8 @@ def resnet50_two_views() -> Recipe:
 def resnet50() -> Recipe:
     """ResNet-50 on ImageNet, 2 + 12 views, 800 epochs and 50 of self-labelling: the paper's main result.
 
-    Command: ``twist train resnet50 --set data.source=FOLDER``. The authors used 16 processes of 128 images, two of which
-    share a bunch of the final norm, and report 75.5 % linear top-1.
+    Command: ``twist train resnet50 --set data.source=FOLDER``. The authors used 16 processes of 128 images, two
+    of which share a bunch of the final norm, and report 75.5 % linear top-1.
     """
     return _resnet(
         "resnet50",
@@ -101,9 +101,9 @@ def resnet50w2() -> Recipe:
 def vit_s() -> Recipe:
     """ViT-S/16 (DeiT-S) on ImageNet with a momentum teacher, 2 + 6 views, 300 epochs.
 
-    Command: ``twist train vit_s --set data.source=FOLDER``. The authors used 16 processes of 64 images and report 76.3 %
-    linear top-1; their first release, 75.6 %, had twice the batch and a constant weight decay of 0.06. With the sharpness
-    at weight 0.4 the uniform collapse has a total of -5 nats: watch the mutual information, not the total.
+    Command: ``twist train vit_s --set data.source=FOLDER``. The authors used 16 processes of 64 images and report
+    76.3 % linear top-1; their first release, 75.6 %, had twice the batch and a constant weight decay of 0.06. With the
+    sharpness at weight 0.4 the uniform collapse has a total of -5 nats: watch the mutual information, not the total.
     """
     return _vit("vit_s", num_local_views=6, learning_rate=1.2e-3, final_weight_decay=0.12)
 
@@ -111,8 +111,8 @@ def vit_s() -> Recipe:
 def vit_b() -> Recipe:
     """ViT-B/16 on ImageNet with a momentum teacher and stochastic depth, 2 + 10 views, 300 epochs.
 
-    Command: ``twist train vit_b --set data.source=FOLDER``. The authors used 32 processes of 32 images and report 78.4 %
-    linear top-1; their first release, 77.3 %, had twice the batch, 2 + 6 views and no stochastic depth.
+    Command: ``twist train vit_b --set data.source=FOLDER``. The authors used 32 processes of 32 images and report
+    78.4 % linear top-1; their first release, 77.3 %, had twice the batch, 2 + 6 views and no stochastic depth.
     """
     return _vit("vit_b", num_local_views=10, learning_rate=3e-3, drop_path=0.1)
 
@@ -203,7 +203,7 @@ def _imagenet() -> DataConfig:
 
 
 def _views(*, num_local_views: int, crop_scale: tuple[float, float] = (0.4, 1.0)) -> ViewsConfig:
-    """Method section 4: always blurred, or seldom blurred and sometimes solarized; local views blurred half the time."""
+    """The first view always blurred, the second seldom and sometimes solarized, local ones half the time."""
     return ViewsConfig(
         size=224,
         crop_scale=crop_scale,
