@@ -30,7 +30,7 @@ def shake(module, seed=0):
         for name, tensor in module.state_dict().items():
             if name.endswith("num_batches_tracked"):
                 tensor.fill_(321)
-            elif name.endswith(("running_var", "bn1.weight", "bn2.weight")):
+            elif name.endswith("running_var") or (tensor.ndim == 1 and name.endswith("weight")):
                 tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
             else:
                 tensor.copy_(0.05 * torch.randn(tensor.shape, generator=generator))
@@ -98,6 +98,8 @@ def outputs(network):
 def assert_same(first, second):
     for one, other in zip(first, second, strict=True):
         assert torch.equal(one, other)
+        # Or the equality would say nothing.
+        assert one.isfinite().all() and (one != 0).float().mean() > 0.3 and not torch.equal(one[0], one[1])
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["last_linear", "cls_heads"])
@@ -122,7 +124,7 @@ def test_by_way_of_the_child_process_too(theirs, tmp_path):
 def test_the_report_tells_what_was_loaded_and_how_it_was_made(theirs, save):
     path = save(theirs.checkpoint())
     text = str(import_weights(build_network(CONFIG, in_channels=3, seed=0), path))
-    assert text.startswith(f"backbone and head from 'model' of {path}: 140 tensors, ")
+    assert text.startswith(f"backbone and head from 'model' of {path}: 139 tensors, ")
     assert "epoch 849; made with backbone 'resnet18'" in text and "tau 1.0, aug 'multicrop', epochs 850" in text
     assert "not read: optimizer" in text and "secret" not in text
 
@@ -134,7 +136,7 @@ def test_a_backbone_alone_fills_the_backbone_and_leaves_the_head(theirs, save, p
     before = copy.deepcopy(network.projection_heads.state_dict())
     report = import_weights(network, save(state))
     assert report.part == "backbone" and not report.head and report.arguments == {}
-    assert torch.equal(outputs(network).features, theirs.outputs()[0])
+    assert_same(outputs(network)[:1], theirs.outputs()[:1])
     assert all(torch.equal(network.projection_heads.state_dict()[name], before[name]) for name in before)
 
 
@@ -146,7 +148,7 @@ def test_the_teacher_and_its_backbone_are_parts_too(theirs, save):
     assert_same(outputs(network), teacher.outputs())
     other = build_network(CONFIG, in_channels=3, seed=1)
     assert not import_weights(other, path, part="teacher_backbone").head  # taken out of the teacher
-    assert torch.equal(outputs(other).features, teacher.outputs()[0])
+    assert_same(outputs(other)[:1], teacher.outputs()[:1])
     import_weights(other, path)
     assert_same(outputs(other), theirs.outputs())
 

@@ -19,7 +19,8 @@ from PIL import Image
 from twist.learn import datasets
 from twist.learn.datasets import load
 from twist.runs.config import ConfigError, DataConfig
-from twist.runs.sources import IMAGENETTE_NAMES, NAMED_SETS, arrays_for_run, check_source, folder_images
+from twist.runs.named_sets import IMAGENETTE_NAMES, NAMED_SETS
+from twist.runs.sources import arrays_for_run, check_source, folder_images
 
 SHARED = Path(__file__).parents[3] / "shared" / "data"
 

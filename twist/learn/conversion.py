@@ -14,8 +14,9 @@ from torch import Tensor
 
 from twist.learn.foreign import PARTS, ForeignCheckpoint, read_foreign
 from twist.learn.networks import TwistNet
-from twist.runs.config import BACKBONES, ConfigError, NetworkConfig
+from twist.runs.config import ConfigError, NetworkConfig
 from twist.runs.fields import require_one_of
+from twist.runs.groups import BACKBONES
 
 _MOST_LISTED = 20
 _HEAD = "projection_heads."

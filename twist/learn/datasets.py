@@ -23,9 +23,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from twist.runs.config import ConfigError, DataConfig
+from twist.runs.named_sets import IMAGENETTE_NAMES, NAMED_SETS
 from twist.runs.sources import (
-    IMAGENETTE_NAMES,
-    NAMED_SETS,
     check_labels,
     data_root,
     find_files,

@@ -88,23 +88,23 @@ class LARS(torch.optim.Optimizer):
         return loss
 
     def _move(self, weights: list[Tensor], group: dict[str, Any]) -> None:
-        gradients = [weight.grad for weight in weights]
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
         finite = norms.isfinite()
-        steps = torch._foreach_add(gradients, weights, alpha=group["weight_decay"])
+        steps = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
         scale = torch.full_like(norms, group["lr"])
         if group["adapt"]:
             sizes = torch.stack(torch._foreach_norm(weights))
             resistance = norms + group["weight_decay"] * sizes
             scale = scale * group["trust"] * sizes / torch.where(resistance > 0, resistance, 1.0)
-        steps = torch._foreach_mul(steps, list(scale.unbind()))
+        steps = list(torch._foreach_mul(steps, list(scale.unbind())))
         if group["momentum"]:
             steps = self._with_momentum(weights, steps, finite, group)
         for weight, step, sound in zip(weights, steps, finite.unbind(), strict=True):
             weight.sub_(torch.where(sound, step, 0.0))
 
     def _with_momentum(
-        self, weights: list[Tensor], steps: list[Tensor] | tuple[Tensor, ...], finite: Tensor, group: dict[str, Any]
+        self, weights: list[Tensor], steps: list[Tensor], finite: Tensor, group: dict[str, Any]
     ) -> list[Tensor]:
         moved = []
         for weight, step, sound in zip(weights, steps, finite.unbind(), strict=True):

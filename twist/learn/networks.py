@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from twist.learn.backbones import VISION_TRANSFORMERS, build_backbone
+from twist.learn.backbones import VISION_TRANSFORMERS, build_backbone, draw_truncated
 from twist.learn.norms import BunchNorm, SyncNorm
 from twist.runs.config import NetworkConfig
 
@@ -219,12 +219,5 @@ def build_network(
         ]
         if config.head_init == "truncated" or (config.head_init == "auto" and config.backbone in VISION_TRANSFORMERS):
             for each in (head, *more_heads):
-                each.apply(_draw_truncated)
+                each.apply(draw_truncated)
     return TwistNet(backbone, head, more_heads)
-
-
-def _draw_truncated(module: nn.Module) -> None:
-    """New weights as the authors draw them for heads on vision transformers; source: method section 2.2."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)

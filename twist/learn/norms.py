@@ -196,4 +196,6 @@ def _my_group(size: int) -> dist.ProcessGroup:
     """The group of so many consecutive processes that this one is in; every process makes all groups, in order."""
     starts = range(0, distributed.world_size(), size)
     groups = [dist.new_group(list(range(start, start + size))) for start in starts]
-    return groups[distributed.rank() // size]
+    mine = groups[distributed.rank() // size]
+    assert isinstance(mine, dist.ProcessGroup)  # this process is in it
+    return mine

@@ -17,7 +17,8 @@ def parameter_groups(network: nn.Module, weight_decay: int | float) -> list[dict
     Scale and shift of norms and biases set where activations lie, not how large the network's answer grows, so pulling
     them toward zero regularizes nothing. Source: method section 5.1.
     """
-    weights, biases = [], []
+    weights: list[nn.Parameter] = []
+    biases: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             spared = parameter.ndim <= 1 or name.endswith(".bias") or any(word in name for word in _LIKE_BIASES)

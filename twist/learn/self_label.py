@@ -156,7 +156,7 @@ def choose_pseudo_labels(
     else:
         limit = torch.full_like(confidence[0], threshold)
     from_first = first > second
-    spoken = torch.where(from_first[:, None], *source)
+    spoken: Tensor = torch.where(from_first[:, None], source[0], source[1])
     if mask_temperature is not None and mask_temperature != temperature:
         confidence = _confidence(spoken, mask_temperature)
     return PseudoLabels(spoken.argmax(1), confidence > limit, from_first, limit)

@@ -143,7 +143,7 @@ def follow(teacher: nn.Module, network: nn.Module, momentum: int | float, *, buf
     buffers
         Whether running statistics are averaged too; the authors' teacher keeps those of its own batches.
     """
-    pairs = list(zip(teacher.parameters(), network.parameters(), strict=True))
+    pairs: list[tuple[Tensor, Tensor]] = list(zip(teacher.parameters(), network.parameters(), strict=True))
     if buffers:
         own = zip(teacher.buffers(), network.buffers(), strict=True)
         pairs += [(mine, theirs) for mine, theirs in own if mine.is_floating_point()]
@@ -182,20 +182,26 @@ def _loss_of_head(
 
 def _twist_terms(logits: list[Tensor], source: list[Tensor] | None, recipe: Recipe) -> LossTerms:
     config = recipe.objective
-    weights = {
-        "consistency_weight": config.consistency_weight,
-        "sharpness_weight": config.sharpness_weight,
-        "diversity_weight": config.diversity_weight,
-        "eps": config.eps,
-        "mean_over_processes": distributed.mean,
-    }
     if source is not None:
-        return teacher_loss(logits, source, temperature=config.temperature, **weights)
+        return teacher_loss(
+            logits,
+            source,
+            temperature=config.temperature,
+            consistency_weight=config.consistency_weight,
+            sharpness_weight=config.sharpness_weight,
+            diversity_weight=config.diversity_weight,
+            eps=config.eps,
+            mean_over_processes=distributed.mean,
+        )
     return twist_loss(
         logits,
         temperature=config.temperature,
         consistency_temperature=config.consistency_temperature,
-        **weights,
+        consistency_weight=config.consistency_weight,
+        sharpness_weight=config.sharpness_weight,
+        diversity_weight=config.diversity_weight,
+        eps=config.eps,
+        mean_over_processes=distributed.mean,
     )
 
 

@@ -28,6 +28,7 @@ from twist.learn.schedules import StepValues, values_at
 from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights
 from twist.learn.views import make_views
 from twist.runs.attempts import attempt_folder, begin_attempt
+from twist.runs.batch import batch_warnings
 from twist.runs.config import ConfigError, Recipe, ViewsConfig
 from twist.runs.launcher import Run, check_batch, discard_unstarted, prepare
 from twist.runs.lock import free_lock, take_lock
@@ -240,7 +241,7 @@ class Loop:
             threads=torch.get_num_threads(),
             images=images.name,
         )
-        for note in notes:
+        for note in [*notes, *batch_warnings(self.recipe, len(images))]:
             self.writer.event("warning", step=self.step, message=note)
         if saved is not None and saved != facts:
             changed = ", ".join(

@@ -51,7 +51,7 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 def resnet50_two_views() -> Recipe:
-    """ResNet-50 on ImageNet, two views, 32,768 classes, 800 epochs: the smallest of the paper's recipes.
+    """ResNet-50 on ImageNet, two views, 32,768 classes, 800 epochs: the plainest of the paper's recipes.
 
     Command: ``twist train resnet50_two_views --set data.source=FOLDER``. The authors used 8 processes of 256 images
     and report 72.6 % linear top-1. Views are those of Barlow Twins: crops from 8 % of the image on, no local ones.
