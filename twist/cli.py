@@ -1,4 +1,4 @@
-"""The command line: ``twist train|list|show|stop|resume|report|recipes|fields``.
+"""The command line: ``twist train|list|show|stop|resume|report|import|export|recipes|fields``.
 
 Each command imports its half of the package itself, so that ``twist list`` answers without loading torch or plotly.
 """
@@ -85,6 +85,15 @@ def _parser() -> argparse.ArgumentParser:
     report = _command(commands, "report", _report, "write a self-contained HTML report of a run")
     report.add_argument("run", nargs="?", default="last", help="name or path of a run; the newest when left out")
     report.add_argument("--output", type=Path, help="file to write; report.html in the run's folder when left out")
+
+    imported = _command(commands, "import", _import, "read a checkpoint of the authors safely, and say what is in it")
+    imported.add_argument("file", type=Path, help="a .pth of theirs, full or backbone alone, or a .safetensors")
+    export = _command(commands, "export", _export, "write a backbone for torchvision, timm or detectron2")
+    export.add_argument("source", help="name or path of a run, or a checkpoint file of the authors")
+    export.add_argument("folder", type=Path, help="new folder for the weights and their card")
+    export.add_argument(
+        "--form", default="safetensors", help="torchvision, timm, detectron2 or safetensors (our names, the default)"
+    )
 
     _command(commands, "recipes", _recipes, "list the recipes, those of the paper and those for small images")
     fields = _command(commands, "fields", _fields, "list every field of a recipe, its value and its meaning")
@@ -325,6 +334,32 @@ def _report(options: argparse.Namespace) -> int:
     path = write_report(run, options.output)
     print(path)
     return _print_json(options, {"run": run.name, "report": str(path)})
+
+
+def _import(options: argparse.Namespace) -> int:
+    from twist.learn.handover import import_checkpoint
+
+    network, report = import_checkpoint(options.file)
+    arguments = {name: value for name, value in report.arguments.items() if value is not None}
+    print(report)
+    for name, value in arguments.items():
+        print(f"  {name:<20} {value}")
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    facts = {"file": options.file.name, "part": report.part, "head": report.head, "parameters": parameters}
+    facts |= {"tensors": report.num_tensors, "epoch": report.epoch, "arguments": arguments}
+    return _print_json(options, facts)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from twist.learn.handover import export_checkpoint, export_run
+    from twist.runs.folders import find_run
+
+    if Path(options.source).is_file():
+        written = export_checkpoint(options.source, options.folder, form=options.form)
+    else:
+        written = export_run(find_run(options.source), options.folder, form=options.form)
+    print(f"{written}, with its card {written.with_name('README.md')}")
+    return _print_json(options, {"source": options.source, "form": options.form, "file": str(written)})
 
 
 def _recipes(options: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""Several processes give the gradients of one on the joined batch: against the authors' recordings and against ourselves."""
+"""Several processes give the gradients of one on the joined batch: the authors' recordings, and our own."""
 
 import math
 
@@ -164,3 +164,11 @@ def test_synchronizing_keeps_weights_statistics_and_names():
     synchronize_norms(network)
     assert [type(module) for module in network.modules() if isinstance(module, SyncNorm)] == [SyncNorm] * 2
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_a_norm_that_does_more_is_not_replaced_in_silence():
+    class NormAndActivation(nn.BatchNorm2d):
+        pass
+
+    with pytest.raises(ValueError, match="0 is a NormAndActivation, which cannot be synchronized"):
+        synchronize_norms(nn.Sequential(NormAndActivation(3)))

@@ -331,6 +331,13 @@ def claiming(path):
     return write(path, bytes(content))
 
 
+def flipped(path):
+    """One bit of one weight is another."""
+    content = bytearray(save(path, {"a": torch.arange(100_000, 101_000)}).read_bytes())
+    content[content.index(struct.pack("<q", 100_500))] ^= 1
+    return write(path, bytes(content))
+
+
 BROKEN = {
     "text": (lambda path: write(path, b"hello, this is no checkpoint"), "it is damaged or no checkpoint"),
     "empty": (lambda path: write(path, b""), "it ends too early"),
@@ -341,6 +348,7 @@ BROKEN = {
         lambda path: write(path, save(path, tensors(), _use_new_zipfile_serialization=False).read_bytes()[:-9]),
         "it is damaged or no checkpoint",
     ),
+    "flipped": (flipped, "data/0 differs from its checksum"),
     "compressed": (compressed, "its archive is compressed"),
     "claiming": (claiming, "claim to be larger than the file"),
     "a list": (lambda path: save(path, [1, 2]), "it holds a list"),

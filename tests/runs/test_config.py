@@ -13,6 +13,7 @@ from twist.runs.config import (
     to_dict,
     with_fields,
 )
+from twist.runs.own_code import own_parts
 from twist.runs.recipes import recipe, recipe_names, recipe_summary
 
 
@@ -99,3 +100,17 @@ def test_an_unknown_recipe_names_the_nearest():
 def test_a_path_gives_the_recipe_for_ones_own_images(tmp_path):
     assert recipe(str(tmp_path)).data.source == str(tmp_path)
     assert recipe("set.npz").data.source == "set.npz"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"views__size": 30}, {"views__size": 32, "views__num_local_views": 2, "views__local_size": 18}],
+)
+def test_views_that_patches_do_not_fill_are_refused_early(changes):
+    with pytest.raises(ConfigError, match=r"give a multiple of network.patch_size, 4"):
+        Recipe().replace(network__backbone="vit_t", network__patch_size=4, **changes)
+
+
+def test_models_of_timm_are_no_code_of_ones_own():
+    assert own_parts(Recipe().replace(network__backbone="timm:resnet18")) == {}
+    assert own_parts(Recipe().replace(network__backbone="mine.py:net")) == {"network.backbone": "mine.py:net"}

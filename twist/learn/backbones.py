@@ -15,8 +15,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from twist.learn.own_code import load_own
-from twist.runs.config import OWN_CODE, ConfigError, NetworkConfig
+from twist.runs.config import ConfigError, NetworkConfig
 from twist.runs.fields import require
+from twist.runs.groups import is_own_code
 
 #: Feature dim and attention heads of the vision transformers that have a name here.
 VISION_TRANSFORMERS = {"vit_t": (192, 3), "vit_s": (384, 6), "vit_b": (768, 12)}
@@ -70,7 +71,7 @@ def build_backbone(
     )
     if of_timm:
         backbone, feature_dim = _build_timm(config, in_channels, image_size)
-    elif OWN_CODE.fullmatch(name):
+    elif is_own_code(name):
         backbone, feature_dim = _build_own(name, in_channels, image_size, run_folder)
     elif name in VISION_TRANSFORMERS:
         backbone, feature_dim = _build_vision_transformer(config, in_channels, image_size)

@@ -114,6 +114,11 @@ def load(folder: Path, state: TrainState) -> dict[str, Any]:
     return details["facts"]
 
 
+def newest_sound(run: Path) -> Path | None:
+    """The newest checkpoint that is whole, or None."""
+    return next((folder for folder in reversed(checkpoint_folders(run)) if _is_sound(folder)), None)
+
+
 def checkpoint_folders(run: Path) -> list[Path]:
     """Checkpoints on disk, oldest first."""
     return sorted(path for path in (run / "checkpoints").glob("step-*") if path.is_dir())

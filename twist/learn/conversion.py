@@ -211,6 +211,9 @@ def network_config_of(checkpoint: ForeignCheckpoint) -> NetworkConfig:
     part, tensors = _choose(checkpoint, "auto")
     arguments, where = checkpoint.arguments, str(checkpoint.path)
     fields = backbone_fields(_backbone(part, tensors))
+    if fields is None and arguments.get("backbone") in BACKBONES[1:]:
+        # Tensors are missing or strange: the network that they should fill can say which.
+        fields = {"backbone": arguments["backbone"], "stem": "standard"}
     if fields is None:
         raise ConfigError(f"{where!r}: these are the weights of none of {', '.join(BACKBONES[1:])}")
     head = {name.removeprefix(_HEAD): t for name, t in tensors.items() if name.startswith(_HEAD)}

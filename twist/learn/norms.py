@@ -139,9 +139,19 @@ def _along(values: Tensor, rows: Tensor) -> Tensor:
 
 
 def synchronize_norms(module: nn.Module, group: dist.ProcessGroup | None = None) -> nn.Module:
-    """The module with every batch norm replaced by a `SyncNorm` of the same weights; the module itself is changed."""
+    """The module with every batch norm replaced by a `SyncNorm` of the same weights; the module itself is changed.
+
+    Raises
+    ------
+    ValueError
+        For a norm that does more than norm, such as timm's with an activation inside.
+    """
     for name, child in module.named_children():
         if isinstance(child, nn.modules.batchnorm._BatchNorm) and not isinstance(child, SyncNorm):
+            if type(child) not in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+                raise ValueError(
+                    f"{name} is a {type(child).__name__}, which cannot be synchronized: set network.sync_norm=false"
+                )
             joined = SyncNorm(
                 child.num_features, group=group, eps=child.eps, momentum=child.momentum, affine=child.affine
             )

@@ -320,8 +320,8 @@ class Loop:
         self.writer.event(
             "warning",
             step=self.step,
-            message=f"no sample of the batch is more confident than {threshold:.3f}, so nothing was learned in this step "
-            "(and perhaps in later ones: train/self_label_share tells); raise self_label.quantile or optim.batch_size",
+            message=f"no sample of the batch is more confident than {threshold:.3f}, so nothing was learned in this "
+            "step (train/self_label_share tells of later ones); raise self_label.quantile or optim.batch_size",
         )
 
     def _finite(self, report: StepReport) -> dict[str, float]:

@@ -56,6 +56,13 @@ class Recipe:
             self.network.num_heads,
             "give 1 with teacher.enabled: a teacher speaks with one head",
         )
+        if self.network.backbone.startswith("vit_"):
+            sides = {"views.size": self.views.size}
+            if self.views.num_local_views:
+                sides["views.local_size"] = self.views.local_size
+            for name, side in sides.items():
+                patch = self.network.patch_size
+                require(side % patch == 0, name, side, f"give a multiple of network.patch_size, {patch}")
         require(0 <= self.seed < 2**31, "seed", self.seed, f"give a whole number from 0 to {2**31 - 1}")
 
     @property

@@ -19,9 +19,14 @@ BACKBONES = (
 )
 
 
+def is_own_code(reference: str) -> bool:
+    """Whether a field's value is ``FILE.py:NAME`` or ``package.module:NAME``; ``timm:NAME`` is timm's."""
+    return not reference.startswith("timm:") and OWN_CODE.fullmatch(reference) is not None
+
+
 def _require_own_code(name: str, value: str | None) -> None:
     require(
-        value is None or OWN_CODE.fullmatch(value) is not None,
+        value is None or is_own_code(value),
         name,
         value,
         "give FILE.py:NAME or package.module:NAME, or none",
@@ -190,7 +195,7 @@ class NetworkConfig:
     )
 
     def __post_init__(self):
-        if not self.backbone.startswith("timm:") and not OWN_CODE.fullmatch(self.backbone):
+        if not self.backbone.startswith("timm:") and not is_own_code(self.backbone):
             require_one_of("network.backbone", self.backbone, BACKBONES)
         require_one_of("network.stem", self.stem, ("tiny", "standard"))
         require_one_of("network.head_norm", self.head_norm, ("batch", "layer", "none"))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from twist.runs.config import OWN_CODE, ConfigError, Recipe
+from twist.runs.config import ConfigError, Recipe
+from twist.runs.groups import is_own_code
 
 FOLDER = "own_code"
 _LARGEST = 1_000_000
@@ -18,7 +19,7 @@ def own_parts(recipe: Recipe) -> dict[str, str]:
         "objective.extra": recipe.objective.extra,
         "views.extra": recipe.views.extra,
     }
-    return {name: value for name, value in fields.items() if value is not None and OWN_CODE.fullmatch(value)}
+    return {name: value for name, value in fields.items() if value and is_own_code(value)}
 
 
 def check_own_code(recipe: Recipe) -> None:
