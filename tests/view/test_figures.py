@@ -98,6 +98,19 @@ def test_the_floor_is_not_drawn_for_the_watch_images_alone(tmp_path):
     assert "floor" not in texts(figure)
 
 
+def test_curves_mark_where_the_self_labelling_stage_begins(tmp_path):
+    record = record_of(tmp_path)
+    metrics = record.metrics()
+    plain = figures.entropy_curves(metrics, figures.Scene.of(record))
+    metrics["train/self_label_share"] = np.where(metrics.index > 100, 0.5, np.nan)
+    marked = figures.entropy_curves(metrics, figures.Scene.of(record))
+    (begin,) = {shape.x0 for shape in marked.layout.shapes if shape.x0 == shape.x1} - {
+        shape.x0 for shape in plain.layout.shapes if shape.x0 == shape.x1
+    }
+    assert begin == metrics.index[metrics.index > 100][0]
+    assert "self-labelling" in texts(marked) and "self-labelling" not in texts(plain)
+
+
 def test_labels_of_curves_do_not_overlap(tmp_path):
     record = record_of(tmp_path, "one-class")
     figure = figures.entropy_curves(record.metrics(), figures.Scene.of(record))
