@@ -20,7 +20,6 @@ VIT = {
     **TEACHER,
     "network.backbone": "vit_t",
     "network.activation": "gelu",
-    "objective.sharpness_weight": 0.4,  # the paper's, for vision transformers
     "optim.learning_rate": 1e-3,
     "optim.weight_decay": 0.06,
     "optim.clip_norm": 3.0,
@@ -31,8 +30,8 @@ def variants(source: str) -> dict[str, dict]:
     """Changes of each variant for an image set."""
     if source == "digits":
         base = {"record.checkpoint_every_epochs": 1000}
-        crops, epochs, vit_epochs, labelled = {**MILD, "views.local_size": 12}, 20, 15, 5
-        patch = 4
+        crops, epochs, vit_epochs, labelled = {**MILD, "views.local_size": 12}, 20, 30, 5
+        patch = 8
         harder = {"self_label.crop_scale": (0.7, 1.0), "self_label.local_crop_scale": (0.4, 0.8)}
     else:
         base = {"network.num_classes": 64, "optim.batch_size": 256, "record.checkpoint_every_epochs": 1000}

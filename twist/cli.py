@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -126,11 +127,14 @@ def _train(options: argparse.Namespace) -> int:
     derived: list[Derived] = []
     if options.batch_size is not None:
         asked, derived = _at_batch_size(options, changes)
-    run = Run(prepare(asked, name=options.name, changes=changes))
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = Run(prepare(asked, name=options.name, changes=changes))
     for one in derived:
         if one.field not in changes:
             print(f"{one.field}: {one.before:g} → {one.after:g} ({one.why})")
-    _warn(run)
+    for warning in said:  # what too small a batch will cost
+        print(f"twist: warning: {warning.message}", file=sys.stderr)
     start(run.path)
     try:
         return _follow(run, options)
@@ -153,15 +157,6 @@ def _at_batch_size(options: argparse.Namespace, changes: dict[str, str]) -> tupl
     named = recipe(options.recipe)
     size = with_fields(named, {"optim.batch_size": options.batch_size}).optim.batch_size
     return scaled_to_batch(named, size)
-
-
-def _warn(run: Run) -> None:
-    """Say before training what too small a batch will cost."""
-    from twist.runs.batch import batch_warnings
-    from twist.runs.sources import check_source
-
-    for sentence in batch_warnings(run.recipe, check_source(run.recipe.data)):
-        print(f"twist: warning: {sentence}", file=sys.stderr)
 
 
 def _resume(options: argparse.Namespace) -> int:

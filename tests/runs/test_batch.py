@@ -1,5 +1,6 @@
 import math
 import re
+import warnings
 
 import pytest
 from hypothesis import given, settings
@@ -7,9 +8,9 @@ from hypothesis import strategies as st
 
 from twist.cli import main
 from twist.runs import bounds
-from twist.runs.batch import FINAL_NORM_IMAGES, batch_warnings, scaled_to_batch
+from twist.runs.batch import FINAL_NORM_IMAGES, BatchWarning, batch_warnings, scaled_to_batch
 from twist.runs.config import ConfigError, Recipe, field_names, field_value
-from twist.runs.launcher import attach
+from twist.runs.launcher import attach, prepare
 from twist.runs.recipes import recipe, recipe_names
 
 #: Nothing to warn about: 256 images, 64 classes.
@@ -257,3 +258,11 @@ def test_a_batch_size_that_cannot_be_is_one_sentence(runs, tiny, capfd, more, sa
     assert said in captured.err and captured.err.count("\n") == 1
     assert captured.out == ""
     assert not runs.exists() or not list(runs.iterdir())
+
+
+def test_preparing_a_run_warns_of_what_its_batch_cannot_carry(runs):
+    with pytest.warns(BatchWarning, match="optim.batch_size is 100 for 5000 classes"):
+        prepare("digits", changes={"network.num_classes": 5000})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", BatchWarning)
+        prepare("digits")

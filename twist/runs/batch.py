@@ -20,6 +20,10 @@ LEAST_BATCH = 1024
 MOST_FLOOR = 0.5
 
 
+class BatchWarning(UserWarning):
+    """A recipe asks of its batch what it cannot carry; it trains all the same."""
+
+
 class Derived(NamedTuple):
     """A field that followed the batch size.
 

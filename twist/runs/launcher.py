@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -274,7 +275,8 @@ def prepare(
     label_names: list[str] | None = None,
     changes: dict[str, Any] | None = None,
 ) -> Path:
-    """Check what was asked for and make the run's folder, without starting it."""
+    """Check what was asked for and make the run's folder, without starting it; warn of what a batch cannot carry."""
+    from twist.runs.batch import BatchWarning, batch_warnings
     from twist.runs.own_code import check_own_code, keep_own_code
     from twist.runs.sources import arrays_for_run, check_source
 
@@ -288,6 +290,8 @@ def prepare(
         count = check_source(recipe.data)
     check_batch(recipe, count)
     check_own_code(recipe)
+    for sentence in batch_warnings(recipe, count):
+        warnings.warn(sentence, BatchWarning, stacklevel=3)
     path = create_run(recipe, name=name, arrays=arrays)
     keep_own_code(recipe, path)
     return path

@@ -142,8 +142,8 @@ def curves_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, r
     panel.traces.append({"type": "scatter", "x": [None], "y": [None], "yaxis": "z", "hoverinfo": "skip"})
     labelling = np.flatnonzero(np.isfinite(_column(metrics, "train/self_label_share")[1]))
     if len(labelling):
-        place = {"y": 0.5, "yanchor": "middle", "xanchor": "right", "xshift": -3}
-        panel.line(float(steps[labelling[0]]), "self-labelling →", across="x", on_paper=True, **place)
+        begin = float(steps[labelling[0]])
+        panel.line(begin, "self-labelling", across="x", on_paper=True, y=0.5, yanchor="middle", xanchor="right")
     _label(panel, scene, curves, watched, room)
     if not any(map(len, finite)):
         panel.empty("no step recorded yet" if len(metrics) == 0 else "no finite number recorded")
