@@ -337,8 +337,6 @@ def _import(options: argparse.Namespace) -> int:
     network, report = import_checkpoint(options.file)
     arguments = {name: value for name, value in report.arguments.items() if value is not None}
     print(report)
-    for name, value in arguments.items():
-        print(f"  {name:<20} {value}")
     parameters = sum(parameter.numel() for parameter in network.parameters())
     facts = {"file": options.file.name, "part": report.part, "head": report.head, "parameters": parameters}
     facts |= {"tensors": report.num_tensors, "epoch": report.epoch, "arguments": arguments}

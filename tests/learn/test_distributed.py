@@ -67,7 +67,7 @@ VARIANTS = {
 def job(variant):
     """A step on 12 images whose final norm sees the bunches that two processes hold, halves, unless synchronized."""
     changes, local, self_labelling = VARIANTS[variant]
-    return views(local, 12), Recipe().replace(network__bunch_size=6, **changes), self_labelling
+    return views(local, 12), Recipe().replace(network__bunch_size=6, optim__batch_size=12, **changes), self_labelling
 
 
 @pytest.fixture(scope="module")
@@ -92,12 +92,14 @@ def test_two_processes_give_the_gradients_of_one_on_the_joined_batch(variant, fo
 
 
 def test_bunches_of_two_processes_among_four_are_the_bunches_of_one(tmp_path):
-    recipe = Recipe().replace(network__bunch_size=6)
-    joined = gloo.step_gradients(0, views(1, 12), recipe, False)
-    for found in gloo.run(gloo.step_gradients, 4, tmp_path / "gloo", views(1, 12), recipe, False):
-        for name, value in joined.items():
-            if not name.startswith(("number", "buffer projection_heads.norm")):
-                torch.testing.assert_close(found[name], value, rtol=0, atol=golden.FLOAT64)
+    variants = ("multi-crop", "teacher", "self-labelling", "teacher and self-labelling")
+    jobs = {variant: job(variant) for variant in variants}
+    joined = {variant: gloo.step_gradients(0, *jobs[variant]) for variant in variants}
+    for results in gloo.run(gloo.step_gradients_of_all, 4, tmp_path / "gloo", jobs):
+        for variant in variants:
+            for name, value in joined[variant].items():
+                if not name.startswith(("number", "buffer projection_heads.norm")):
+                    torch.testing.assert_close(results[variant][name], value, rtol=0, atol=golden.FLOAT64)
 
 
 @pytest.mark.parametrize("axes", [(), (3, 2)])
@@ -161,7 +163,9 @@ def test_synchronizing_keeps_weights_statistics_and_names():
     before = {name: value.clone() for name, value in network.state_dict().items()}
     assert share_norms(network, batch_size=4, bunch_size=None, sync=True) is network  # alone nothing changes
     assert isinstance(network[1], nn.BatchNorm2d)
+    weight = network[1].weight.requires_grad_(False)
     synchronize_norms(network)
+    assert network[1].weight is weight and not network[1].weight.requires_grad  # an optimizer may hold it already
     assert [type(module) for module in network.modules() if isinstance(module, SyncNorm)] == [SyncNorm] * 2
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
 

@@ -1,3 +1,4 @@
+import collections
 import math
 
 import golden
@@ -6,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from twist.learn import information
 from twist.learn.objective import LossTerms, teacher_loss, twist_loss
@@ -106,6 +108,26 @@ def two_view_terms(
     diversity = (entropy(p.mean(0)) + entropy(q.mean(0))) / 2
     total = consistency_weight * consistency + sharpness_weight * sharpness - diversity_weight * diversity
     return LossTerms(total, consistency, sharpness, diversity)
+
+
+@pytest.mark.parametrize("num_views", [2, 3, 14])
+def test_a_view_costs_one_softmax_and_one_logarithm_however_many_pairs_there_are(num_views):
+    class Counter(TorchDispatchMode):
+        def __init__(self):
+            super().__init__()
+            self.counts = collections.Counter()
+
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            if isinstance(args[0], torch.Tensor) and args[0].shape == (8, 5):
+                self.counts[function.overloadpacket.__name__] += 1
+            return function(*args, **(kwargs or {}))
+
+    views = list(randn(num_views, 8, 5))
+    with Counter() as counter:
+        twist_loss(views)
+    assert counter.counts["_softmax"] == counter.counts["log"] == num_views
+    assert counter.counts["exp"] == counter.counts["_log_softmax"] == 0
+    assert sum(counter.counts.values()) <= 12 * num_views  # no operation on [N, C] is repeated for each pair
 
 
 def test_small_divergences_keep_their_digits_in_float32():

@@ -12,7 +12,7 @@ from twist.learn.networks import ProjectionHead, TwistNet
 from twist.learn.optim import make_optimizer
 from twist.learn.schedules import values_at
 from twist.learn.step import TrainState, evaluate_loss, follow, make_teacher, move_weights
-from twist.runs.config import Recipe
+from twist.runs.config import ConfigError, Recipe
 
 TRAJECTORY = 1e-7
 
@@ -157,7 +157,9 @@ def test_the_teacher_takes_no_gradient_and_moves_after_the_student():
 
 @pytest.mark.parametrize("evaluation_mode", [False, True])
 def test_the_teachers_statistics_are_its_own_or_untouched(evaluation_mode):
-    recipe = Recipe().replace(teacher__enabled=True, teacher__evaluation_mode=evaluation_mode)
+    recipe = Recipe().replace(
+        teacher__enabled=True, teacher__evaluation_mode=evaluation_mode, teacher__average_buffers=evaluation_mode
+    )
     state = small_state(recipe)
     before = {name: value.clone() for name, value in state.teacher.named_buffers()}
     evaluate_loss(state, batch(), recipe, values_at(5, recipe, 10))
@@ -167,13 +169,47 @@ def test_the_teachers_statistics_are_its_own_or_untouched(evaluation_mode):
 
 def test_buffers_are_averaged_only_when_asked():
     for average in (False, True):
-        recipe = Recipe().replace(
-            teacher__enabled=True, teacher__average_buffers=average, teacher__evaluation_mode=True
-        )
+        recipe = Recipe().replace(teacher__enabled=True, teacher__average_buffers=average, teacher__momentum=(0.5, 0.5))
         state, values = small_state(recipe), values_at(5, recipe, 10)
-        before = state.teacher.projection_heads.norm.running_var.clone()
-        move_weights(state, evaluate_loss(state, batch(), recipe, values).total, recipe, values)
-        assert torch.equal(state.teacher.projection_heads.norm.running_var, before) != average
+        report = evaluate_loss(state, batch(), recipe, values)
+        own = state.teacher.projection_heads.norm.running_var.clone()
+        move_weights(state, report.total, recipe, values)
+        student = state.network.projection_heads.norm.running_var
+        expected = (own + student) / 2 if average else own
+        torch.testing.assert_close(state.teacher.projection_heads.norm.running_var, expected)
+
+
+def test_a_teacher_in_evaluation_mode_must_average_its_statistics():
+    with pytest.raises(ConfigError, match=r"give teacher.average_buffers=true with it"):
+        Recipe().replace(teacher__enabled=True, teacher__evaluation_mode=True)
+
+
+def test_an_own_temperature_of_the_consistency_is_refused_with_a_teacher():
+    with pytest.raises(ConfigError, match="against a teacher all logits have one temperature"):
+        Recipe().replace(teacher__enabled=True, objective__consistency_temperature=0.5)
+
+
+def test_in_every_stage_the_twist_loss_tells_which_head_speaks():
+    recipe = Recipe().replace(optim__epochs=1, self_label__epochs=1, network__num_heads=2, network__num_classes=5)
+    torch.manual_seed(0)
+    network = TwistNet(TwoConvs(4, 6), ProjectionHead(6, 8, 5), [ProjectionHead(6, 8, 5)]).train()
+    state = TrainState(network, make_optimizer(network, recipe.optim))
+    plain = evaluate_loss(state, batch(), recipe, values_at(0, recipe, 10))
+    noted = network.losses.clone()
+    network.losses.zero_()
+    labelled = evaluate_loss(state, batch(), recipe, values_at(15, recipe, 10))
+    assert labelled.self_label is not None and labelled.total != plain.total
+    torch.testing.assert_close(network.losses, noted)
+
+
+def test_a_gradient_that_is_no_number_is_told():
+    recipe = Recipe()
+    state, values = small_state(recipe), values_at(5, recipe, 10)
+    report = evaluate_loss(
+        state, batch(), recipe, values, extra=lambda logits, features: (0 * features).abs().sqrt().sum()
+    )
+    assert report.total.isfinite()
+    assert not move_weights(state, report.total, recipe, values).isfinite()
 
 
 def test_the_teacher_labels_in_the_second_stage():

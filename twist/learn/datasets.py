@@ -281,6 +281,7 @@ def _read_folder(folder: Path, config: DataConfig) -> _Raw:
             + more
         )
     images = [result for result in decoded if not isinstance(result, str)]
+    del decoded
     sizes = [image.shape[:2] for image in images]
     other = next((index for index, size in enumerate(sizes) if size != sizes[0]), None)
     if other is not None:
@@ -291,7 +292,10 @@ def _read_folder(folder: Path, config: DataConfig) -> _Raw:
         )
     if any(image.ndim == 3 for image in images):
         images = [image if image.ndim == 3 else np.repeat(image[:, :, None], 3, axis=2) for image in images]
-    return _Raw(np.stack(images), None if labels is None else np.array(labels), label_names)
+    pixels = np.empty((len(images), *images[0].shape), np.uint8)
+    for row in range(len(images)):  # each image is let go as it is copied: never two whole sets in memory
+        pixels[row], images[row] = images[row], pixels[row, :0]
+    return _Raw(pixels, None if labels is None else np.array(labels), label_names)
 
 
 @contextmanager

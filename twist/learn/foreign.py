@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import re
 import signal
@@ -365,8 +366,10 @@ def _facts(content: Mapping[Any, Any]) -> dict[str, Any]:
 
 def _is_plain(value: object, depth: int = 3) -> bool:
     """Whether a value is a number, a short text, none, or a short list or dictionary of such."""
-    if value is None or type(value) in (bool, float):
+    if value is None or type(value) is bool:
         return True
+    if type(value) is float:
+        return math.isfinite(value)
     if type(value) is int:
         return abs(value) < 2**63
     if type(value) is str:

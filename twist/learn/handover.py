@@ -49,19 +49,17 @@ def import_checkpoint(path: str | Path) -> tuple[TwistNet, ImportReport]:
     return network.eval(), report
 
 
-def network_of_run(path: Path) -> TwistNet:
-    """The network of a run at its newest sound checkpoint, on the CPU, in evaluation mode.
+def network_of_run(path: Path, checkpoint: Path | None = None) -> TwistNet:
+    """The network of a run at a checkpoint, the newest sound one when none is given; on the CPU, in evaluation mode.
+
+    A person's own backbone is run from the copy in the run's folder: a run of somebody else's is a program of theirs.
 
     Raises
     ------
     ConfigError
         When the run has no checkpoint yet.
     """
-    folder = newest_sound(path)
-    if folder is None:
-        raise ConfigError(
-            f"{path.name} has no sound checkpoint yet: wait for the first, or ask `twist stop {path.name}`"
-        )
+    folder = checkpoint or _newest(path)
     recipe = RunRecord(path).recipe
     state = load_tensors((folder / "network.safetensors").read_bytes())
     channels = image_channels({name.removeprefix("backbone."): tensor for name, tensor in state.items()})
@@ -70,11 +68,20 @@ def network_of_run(path: Path) -> TwistNet:
     return network.eval()
 
 
+def _newest(path: Path) -> Path:
+    folder = newest_sound(path)
+    if folder is None:
+        raise ConfigError(
+            f"{path.name} has no sound checkpoint yet: wait for the first, or ask `twist stop {path.name}`"
+        )
+    return folder
+
+
 def export_run(path: Path, folder: str | Path, *, form: str) -> Path:
     """Write the backbone of a run's newest checkpoint for others, with a model card; returns the weights' file."""
     record = RunRecord(path)
-    checkpoint = newest_sound(path)
-    step = 0 if checkpoint is None else json.loads((checkpoint / "state.json").read_bytes())["step"]
+    checkpoint = _newest(path)
+    step = json.loads((checkpoint / "state.json").read_bytes())["step"]
     record.poll()
     per_epoch = (record.last("start") or {}).get("steps_per_epoch")
     card: dict[str, Any] = {
@@ -85,7 +92,7 @@ def export_run(path: Path, folder: str | Path, *, form: str) -> Path:
         "step": step,
         "seed": record.recipe.seed,
     }
-    return export_backbone(network_of_run(path), folder, form=form, card=card)
+    return export_backbone(network_of_run(path, checkpoint), folder, form=form, card=card)
 
 
 def export_checkpoint(path: str | Path, folder: str | Path, *, form: str) -> Path:

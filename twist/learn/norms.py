@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
@@ -155,10 +153,9 @@ def synchronize_norms(module: nn.Module, group: dist.ProcessGroup | None = None)
             joined = SyncNorm(
                 child.num_features, group=group, eps=child.eps, momentum=child.momentum, affine=child.affine
             )
-            like = next(itertools.chain(child.buffers(), child.parameters()), None)
-            if like is not None:
-                joined.to(like)  # its device and number type
-            joined.load_state_dict(child.state_dict())
+            # The very same tensors: an optimizer may hold them already, and some may be frozen.
+            for store in ("_parameters", "_buffers"):
+                getattr(joined, store).update(getattr(child, store))
             setattr(module, name, joined.train(child.training))
         else:
             synchronize_norms(child, group)

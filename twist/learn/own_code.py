@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,12 @@ def load_own(reference: str, *, run_folder: Path | None = None) -> Callable[...,
         public = ", ".join(sorted(key for key, value in vars(module).items() if callable(value) and key[0] != "_"))
         raise ConfigError(f"{place!r} has no function or class {name!r}: it has {public or 'none'}")
     return getattr(module, name)
+
+
+def fingerprint(reference: str, *, run_folder: Path | None = None) -> str:
+    """First 16 hex digits of the SHA-256 of the source file behind a reference."""
+    source = inspect.getsourcefile(sys.modules[load_own(reference, run_folder=run_folder).__module__])
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if source else "unknown"
 
 
 def _from_file(path: Path) -> ModuleType:

@@ -57,6 +57,7 @@ def self_label_loss(
     mask_temperature: int | float | None = None,
     quantile: int | float = 0.5,
     threshold: int | float = 0.0,
+    balance_classes: bool = False,
     gather_processes: Callable[[Tensor], Tensor] | None = None,
     mean_over_processes: Callable[[Tensor], Tensor] | None = None,
 ) -> SelfLabelTerms:
@@ -80,6 +81,8 @@ def self_label_loss(
         Share of the samples that teach, the most confident first; 0 uses the fixed threshold.
     threshold
         Confidence to exceed when the quantile is 0.
+    balance_classes
+        Weigh every sample by the inverse of how often its class is taught, so that all classes count alike.
     gather_processes
         Concatenation of a tensor over the processes that share a batch, `twist.learn.distributed.gather`: the quantile
         is then one of the joined batch. None, as the authors do, takes this process's samples alone.
@@ -123,7 +126,13 @@ def self_label_loss(
     )
     other = torch.where(chosen.from_first[:, None], logits[1], logits[0])
     losses = [
-        masked_cross_entropy(view, chosen.labels, chosen.mask, mean_over_processes=mean_over_processes)
+        masked_cross_entropy(
+            view,
+            chosen.labels,
+            chosen.mask,
+            balance_classes=balance_classes,
+            mean_over_processes=mean_over_processes,
+        )
         for view in (other, *logits[2:])
     ]
     share = chosen.mask.to(losses[0].dtype).mean()
@@ -180,13 +189,15 @@ def masked_cross_entropy(
         Weigh every sample by the inverse of how often its class stands under the mask, so that all classes count
         alike.
     mean_over_processes
-        Mean over processes, of the number of samples; see `self_label_loss`.
+        Mean over processes, of the numbers of samples; see `self_label_loss`.
     """
     wide = logits.to(torch.promote_types(logits.dtype, torch.float32))
     weight = mask.to(wide.dtype)
     if balance_classes:
         counts = torch.zeros_like(wide[0]).index_add_(0, labels, weight)
-        weight = weight / counts.clamp(min=1)[labels]
+        if mean_over_processes is not None:
+            counts = mean_over_processes(counts)
+        weight = weight / torch.where(counts > 0, counts, 1.0)[labels]
     # A mask of weights instead of an index: nothing waits for the device to know how many samples there are.
     losses = torch.nn.functional.cross_entropy(wide, labels, reduction="none")
     total = weight.sum()

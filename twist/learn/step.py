@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from twist.learn import distributed
 from twist.learn.networks import TwistNet
+from twist.learn.norms import SyncNorm
 from twist.learn.objective import LossTerms, teacher_loss, twist_loss
 from twist.learn.schedules import StepValues
 from twist.learn.self_label import SelfLabelTerms, self_label_loss
@@ -70,7 +71,9 @@ class StepReport(NamedTuple):
 
 def make_teacher(network: TwistNet) -> TwistNet:
     """A teacher that begins as a copy of the network and takes no gradient."""
-    return copy.deepcopy(network).requires_grad_(False)
+    groups = [module.group for module in network.modules() if isinstance(module, SyncNorm) and module.group is not None]
+    # A group of processes cannot be copied: the teacher's norms join the same ones.
+    return copy.deepcopy(network, {id(group): group for group in groups}).requires_grad_(False)
 
 
 def evaluate_loss(
@@ -108,26 +111,36 @@ def evaluate_loss(
     logits, (_, terms, self_label) = logits_of_heads[speaking], by_head[speaking]
     total, own = totals.mean(), None
     if extra is not None:
-        own = extra(logits, features)
-        total = total + recipe.objective.extra_weight * own
-    network.note_losses(distributed.mean(totals.detach()))
+        of_heads = torch.stack([extra(rows, features) for rows in logits_of_heads])
+        total, own = total + recipe.objective.extra_weight * of_heads.mean(), of_heads[speaking]
+    # The TWIST loss tells the heads apart in every stage: pseudo labels are easiest where classes have merged.
+    network.note_losses(distributed.mean(torch.stack([terms.total.detach() for _, terms, _ in by_head])))
     return StepReport(total, terms, self_label, own, features, logits)
 
 
-def move_weights(state: TrainState, loss: Float[Tensor, ""], recipe: Recipe, values: StepValues) -> None:
-    """Backward, the mean gradient of all processes, the update, and the teacher's step after it."""
+def move_weights(state: TrainState, loss: Float[Tensor, ""], recipe: Recipe, values: StepValues) -> Float[Tensor, ""]:
+    """Backward, the mean gradient of all processes, the update, and the teacher's step after it.
+
+    Returns
+    -------
+    Tensor
+        Norm of the gradient before clipping. When it is not finite, the weights may be poisoned (LARS leaves them).
+    """
     weights, biases = state.optimizer.param_groups
     weights["lr"], biases["lr"] = values.learning_rate, values.bias_learning_rate
     weights["weight_decay"] = values.weight_decay
     state.optimizer.zero_grad(set_to_none=True)
     loss.backward()
     distributed.average_gradients(state.network.parameters())
+    moved = [parameter for parameter in state.network.parameters() if parameter.grad is not None]
+    norm = torch.nn.utils.get_total_norm([parameter.grad for parameter in moved if parameter.grad is not None])
     if recipe.optim.clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), recipe.optim.clip_norm)
+        torch.nn.utils.clip_grads_with_norm_(moved, recipe.optim.clip_norm, norm)
     state.optimizer.step()
     if state.teacher is not None:
         follow(state.teacher, state.network, values.teacher_momentum, buffers=recipe.teacher.average_buffers)
     state.step += 1
+    return norm
 
 
 @torch.no_grad()
@@ -174,6 +187,7 @@ def _loss_of_head(
         mask_temperature=config.mask_temperature,
         quantile=values.quantile,
         threshold=config.threshold,
+        balance_classes=config.balance_classes,
         gather_processes=distributed.gather if config.global_quantile else None,
         mean_over_processes=distributed.mean if config.global_quantile else None,
     )

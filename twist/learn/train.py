@@ -21,7 +21,7 @@ from torch import Tensor
 from twist.learn import checkpoints, datasets, diagnostics, snapshots
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
-from twist.learn.own_code import load_own
+from twist.learn.own_code import fingerprint, load_own
 from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, environment, tune_malloc
 from twist.learn.random import permutation
 from twist.learn.schedules import StepValues, values_at
@@ -32,6 +32,7 @@ from twist.runs.batch import batch_warnings
 from twist.runs.config import ConfigError, Recipe, ViewsConfig
 from twist.runs.launcher import Run, check_batch, discard_unstarted, prepare
 from twist.runs.lock import free_lock, take_lock
+from twist.runs.own_code import own_parts
 from twist.runs.progress import ProgressBar
 from twist.runs.record import RunRecord, RunWriter
 from twist.runs.store import read_json, sweep, write_json
@@ -158,6 +159,7 @@ class Loop:
         self.recipe = RunRecord(path).recipe
         self.state: TrainState
         self.nobody_taught_before = False
+        self.gradient_norm: Tensor | None = None
 
     @property
     def step(self) -> int:
@@ -224,6 +226,8 @@ class Loop:
     def _begin(self, images: datasets.ImageSet) -> None:
         """Load the newest checkpoint, and say what this attempt starts from and runs on."""
         facts = {**environment(self.device), "images": images.fingerprint}
+        for name, reference in own_parts(self.recipe).items():
+            facts[name] = fingerprint(reference, run_folder=self.path)
         self._check_same_images(images)
         for folder in ("snapshots", "checkpoints"):
             sweep(self.path / folder)
@@ -292,10 +296,11 @@ class Loop:
         if values.self_labelling and self.step == recipe.optim.epochs * self.steps_per_epoch:
             self.writer.event("stage", step=self.step, name="self_labelling")
         report = evaluate_loss(self.state, views, recipe, values, extra=self.extra_term)
+        self._check_gradient()
         numbers = self._finite(report)
         if numbers.get("self_label_share") == 0:
             self._say_that_nobody_teaches(numbers["self_label_threshold"])
-        move_weights(self.state, report.total, recipe, values)
+        self.gradient_norm = move_weights(self.state, report.total, recipe, values)
         if self.step % recipe.record.log_every_steps and self.step != self.total_steps:
             return
         metrics = {f"train/{name}": value for name, value in numbers.items()}
@@ -339,6 +344,15 @@ class Loop:
             )
         return numbers
 
+    def _check_gradient(self) -> None:
+        """End the run when the last step's gradient was no number: asked when the device is waited for anyway."""
+        if self.gradient_norm is not None and not math.isfinite(self.gradient_norm.item()):
+            raise NotFiniteError(
+                f"the gradient's norm became {self.gradient_norm.item()} at step {self.step} while the loss was finite; "
+                "the last checkpoint is from before it; launch a new run with a lower optim.learning_rate "
+                f"(now {self.recipe.optim.learning_rate:g}) or without your own backbone or term"
+            )
+
     def _epoch(self) -> float:
         return self.step / self.steps_per_epoch
 
@@ -351,6 +365,7 @@ class Loop:
         self.writer.snapshot(self.step, self._epoch(), columns, summary)
 
     def _checkpoint(self) -> None:
+        self._check_gradient()
         self.requests.checkpoint = False
         self.writer.sync()
         folder = checkpoints.save(self.path, self.state, self.facts, keep=self.recipe.record.keep_checkpoints)

@@ -330,6 +330,12 @@ class TeacherConfig:
     def __post_init__(self):
         for value in self.momentum:
             require_share("teacher.momentum", value)
+        require(
+            self.average_buffers or not self.evaluation_mode,
+            "teacher.evaluation_mode",
+            self.evaluation_mode,
+            "give teacher.average_buffers=true with it, else its running statistics stay what they were at the start",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -345,6 +351,9 @@ class SelfLabelConfig:
     threshold: float = field(0.0, "Confidence that a sample must exceed to teach, where the quantile is 0.")
     mask_temperature: float | None = field(
         None, "Divisor of the logits when a confidence is compared; none means the temperature, 1 is the authors'."
+    )
+    balance_classes: bool = field(
+        False, "Whether each pseudo class counts alike, however many samples have it; the authors leave it off."
     )
     global_quantile: bool = field(
         True, "Whether the quantile is one of the joined batch of all processes; the authors' is each process's own."

@@ -47,18 +47,18 @@ def keep_own_code(recipe: Recipe, run_folder: Path) -> None:
 
 
 def kept_file(place: str, run_folder: Path | None) -> Path:
-    """The copy that a run keeps of a file, else the file itself.
+    """The copy that a run keeps of a file; the file itself where no run is given.
 
     Raises
     ------
     ConfigError
-        When there is neither.
+        When it is not there; a run never goes on with another file than the one it began with.
     """
-    candidates = [] if run_folder is None else [run_folder / FOLDER / _name(place)]
-    for path in (*candidates, Path(place).expanduser()):
-        if path.is_file():
-            return path
-    raise ConfigError(f"there is no file {place!r}: give its path, or the run folder that keeps a copy")
+    path = Path(place).expanduser() if run_folder is None else run_folder / FOLDER / _name(place)
+    if not path.is_file():
+        where = f"at {place!r}" if run_folder is None else f"of {place!r} in {run_folder.name}/{FOLDER}"
+        raise ConfigError(f"there is no file {where}: bring it back, or launch a new run")
+    return path
 
 
 def _files(recipe: Recipe) -> list[tuple[str, str]]:
