@@ -348,7 +348,7 @@ class Loop:
         """End the run when the last step's gradient was no number: asked when the device is waited for anyway."""
         if self.gradient_norm is not None and not math.isfinite(self.gradient_norm.item()):
             raise NotFiniteError(
-                f"the gradient's norm became {self.gradient_norm.item()} at step {self.step} while the loss was finite; "
+                f"the gradient's norm became {self.gradient_norm.item()} at step {self.step}, the loss being finite; "
                 "the last checkpoint is from before it; launch a new run with a lower optim.learning_rate "
                 f"(now {self.recipe.optim.learning_rate:g}) or without your own backbone or term"
             )
