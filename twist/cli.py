@@ -256,6 +256,8 @@ def _facts(run: Run) -> dict[str, Any]:
     summary = run.record.last("snapshot")
     if summary is not None:
         facts |= {name: value for name, value in summary.items() if name.startswith("watch/")}
+    last = run.record.last("metrics") or {}
+    facts |= {name: value for name, value in last.items() if name.startswith("train/self_label")}
     return facts
 
 
@@ -272,6 +274,7 @@ def _print_summary(run: Run, facts: dict[str, Any]) -> None:
         ("H(Y), entropy of the mean distribution, nats", facts.get("watch/marginal_entropy")),
         ("I(X;Y), mutual information, nats", facts.get("watch/mutual_information")),
         ("classes in use (perplexity)", facts.get("watch/class_perplexity")),
+        ("share of a batch that taught, self-labelling", facts.get("train/self_label_share")),
     ]
     rows = [(label, value) for label, value in rows if value is not None]
     if rows:

@@ -89,6 +89,26 @@ def test_a_mistake_is_one_sentence_and_status_two(trained, capfd, arguments, sai
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("told", [True, False], ids=["with arguments", "without"])
+@pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.bn1.bias"])
+def test_missing_and_unknown_keys_of_a_backbone_are_listed(authors, tmp_path, capfd, told, key):
+    path, original = authors
+    state = dict(original.backbone.state_dict())
+    state["fc.weight"] = state.pop(key)
+    torch.save({"backbone": state, "args": argparse.Namespace(backbone="resnet18")} if told else state, path)
+    assert main(["import", str(path)]) == 2
+    error = capfd.readouterr().err
+    assert "fc.weight" in error and key in error
+
+
+def test_places_that_cannot_be_written_and_folders_are_named(trained, tmp_path, capfd):
+    (tmp_path / "file").write_text("")
+    assert main(["export", "trained", str(tmp_path / "file" / "out")]) == 2
+    assert main(["import", str(trained)]) == 2
+    first, second = capfd.readouterr().err.strip().splitlines()
+    assert "cannot be written" in first and "is a folder" in second
+
+
 def test_a_missing_key_fails_and_is_listed(authors, tmp_path, capfd):
     path, _ = authors
     content = torch.load(path, weights_only=False)

@@ -11,6 +11,7 @@ from twist.learn.views import make_views
 from twist.runs.config import ConfigError, ViewsConfig
 from twist.runs.launcher import prepare
 from twist.runs.record import RunRecord
+from twist.runs.status import read_status
 
 MULTI_CROP = {"views.num_local_views": 2, "views.local_size": 8, "views.crop_scale": (0.4, 1.0)}
 SELF_LABEL = {"optim.epochs": 2, "self_label.epochs": 2, "self_label.warmup_epochs": 1}
@@ -51,6 +52,7 @@ def test_the_second_stage_is_told_and_its_share_recorded(runs, tiny):
     path = prepare("digits", name="two-stages", changes={**tiny, **SELF_LABEL})
     attempt(path, 1)
     record = recorded(path)
+    assert "(epoch 4.0 of 4)" in str(read_status(path))
     assert record.last("stage")["step"] == 2 * EPOCH and record.last("stage")["name"] == "self_labelling"
     shares = record.metrics()["train/self_label_share"]
     assert shares[: 2 * EPOCH].isna().all() and shares[2 * EPOCH :].between(0.4, 0.6).all()
@@ -174,11 +176,26 @@ def test_own_code_that_cannot_be_used_is_named(runs, tiny, own, tmp_path, refere
     assert not runs.exists() or list(runs.iterdir()) == []
 
 
-def test_an_augmentation_that_changes_the_shape_is_refused(runs, tiny, own, tmp_path):
-    (tmp_path / "smaller.py").write_text("def cut(view, *_):\n    return view[..., 1:]\n")
-    path = prepare("digits", name="cut", changes={**tiny, "views.extra": "smaller.py:cut"})
+@pytest.mark.parametrize(
+    ("field", "function", "words"),
+    [
+        ("views.extra", "def own(view, *_): return view[..., 1:]", "return a view of the same shape"),
+        ("views.extra", "def own(view, *_): return view.double()", "torch.float64 of"),
+        ("views.extra", "def own(view, *_): return None", "views.extra made a NoneType of"),
+        ("views.extra", "def own(view): return view", "views.extra failed with TypeError"),
+        ("views.extra", "def own(view, *_):\n    raise SystemExit(0)", "SystemExit: 0 (line 2 of "),
+        ("objective.extra", "def own(logits, features): return 3.0", "objective.extra returned a float"),
+        ("objective.extra", "def own(logits, features): return features", "return one scalar tensor"),
+        ("objective.extra", "def own(logits, features): return 1 / 0", "objective.extra failed with ZeroDivisionError"),
+        ("objective.extra", "def own(logits, features): return features.mean() / 0", "objective.extra became"),
+    ],
+)
+def test_own_code_that_returns_the_wrong_thing_is_named(runs, tiny, tmp_path, monkeypatch, field, function, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text(function)
+    path = prepare("digits", name="bad", changes={**tiny, field: "bad.py:own"})
     outcome = attempt(path, 1)
-    assert outcome["reason"] == "failed" and "return a view of the same shape" in outcome["message"]
+    assert outcome["reason"] == "failed" and words in outcome["message"], outcome["message"]
 
 
 def test_two_stages_learn_digits_no_worse_than_one(runs):

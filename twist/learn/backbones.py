@@ -224,9 +224,8 @@ def _build_timm(config: NetworkConfig, in_channels: int, image_size: int) -> tup
     name = config.backbone.removeprefix("timm:")
     if not timm.is_model(name):
         near = difflib.get_close_matches(name, timm.list_models(), n=3, cutoff=0.3)
-        raise ConfigError(
-            f"network.backbone is {config.backbone!r}: timm has no such model, near are {', '.join(near)}"
-        )
+        hint = f"near are {', '.join(near)}" if near else "timm.list_models() names all it has"
+        raise ConfigError(f"network.backbone is {config.backbone!r}: timm has no such model, {hint}")
     wishes: dict[str, Any] = {"img_size": image_size, "dynamic_img_size": True, "drop_path_rate": config.drop_path}
     while True:
         try:

@@ -215,6 +215,8 @@ def network_config_of(checkpoint: ForeignCheckpoint) -> NetworkConfig:
         # Tensors are missing or strange: the network that they should fill can say which.
         fields = {"backbone": arguments["backbone"], "stem": "standard"}
     if fields is None:
+        fields = _nearest_resnet(_backbone(part, tensors))
+    if fields is None:
         raise ConfigError(f"{where!r}: these are the weights of none of {', '.join(BACKBONES[1:])}")
     head = {name.removeprefix(_HEAD): t for name, t in tensors.items() if name.startswith(_HEAD)}
     if head:
@@ -288,6 +290,20 @@ def backbone_fields(backbone: Mapping[str, Tensor]) -> dict[str, Any] | None:
         fields["backbone"] = _VITS.get(patches[0], "") if of_depth else ""
         fields["patch_size"] = patches[-1]
     return fields if fields.get("backbone") in BACKBONES else None
+
+
+def _nearest_resnet(backbone: Mapping[str, Tensor]) -> dict[str, Any] | None:
+    """A ResNet by its blocks alone, where other tensors are missing or too many: filling it will list them."""
+    blocks = {name: tensor for name, tensor in backbone.items() if re.match(r"layer[1-4]\.\d+\.", name)}
+    depths = tuple(_count(blocks, rf"layer{stage}\.(\d+)\..*") for stage in (1, 2, 3, 4))
+    name = _RESNETS.get(("layer1.0.conv3.weight" in blocks, depths))
+    first = blocks.get("layer1.0.conv1.weight")
+    if name is None or first is None:
+        return None
+    width, stem = len(first) // 64, backbone.get("conv1.weight")
+    name = name if width == 1 else f"{name}w{width}"
+    tiny = stem is not None and stem.ndim == 4 and stem.shape[-1] == 3
+    return {"backbone": name, "stem": "tiny" if tiny else "standard"} if name in BACKBONES else None
 
 
 def _count(names: Iterable[str], pattern: str) -> int:

@@ -70,11 +70,15 @@ def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: 
         widths = tuple(len(tensor) for name, tensor in state.items() if name.endswith(".0.weight"))
         fields = {"backbone": "small_conv", "widths": widths, "pool_side": small.pool_side}
     if reason := _why_not(form, fields):
-        raise ConfigError(f"this backbone has no form {form!r}: {reason}; safetensors takes any backbone")
+        name = fields.get("backbone", "of one's own")
+        raise ConfigError(f"a backbone {name} has no form {form!r}: {reason}; give safetensors, which takes any")
     content = _WRITERS[form](state)
     text = _card(form, fields, state, card, hashlib.sha256(content).hexdigest())
     facts = {"form": form, "backbone": fields.get("backbone")}
-    write_sealed_folder(folder, {FORMS[form]: content, "README.md": text.encode()}, facts)
+    try:
+        write_sealed_folder(folder, {FORMS[form]: content, "README.md": text.encode()}, facts)
+    except OSError as error:
+        raise ConfigError(f"{str(folder)!r} cannot be written ({error.strerror}): give another folder") from error
     return folder / FORMS[form]
 
 

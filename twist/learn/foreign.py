@@ -109,6 +109,8 @@ def read_foreign(path: str | os.PathLike[str]) -> ForeignCheckpoint:
         values, or reading it needs more time or memory than its size explains.
     """
     file = Path(path).expanduser()
+    if file.is_dir():
+        raise ConfigError(f"{str(path)!r} is a folder: give a checkpoint file; `twist export` takes a run's folder")
     if not file.is_file():
         raise ConfigError(f"there is no file {str(path)!r}: give a checkpoint, .pth, .pt or .safetensors")
     parts: dict[str, dict[str, Tensor]]

@@ -7,10 +7,13 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import torch
 
 from twist.runs.config import OWN_CODE, ConfigError
 from twist.runs.own_code import kept_file
@@ -40,12 +43,31 @@ def load_own(reference: str, *, run_folder: Path | None = None) -> Callable[...,
         module = _from_file(kept_file(place, run_folder)) if place.endswith(".py") else importlib.import_module(place)
     except ConfigError:
         raise
-    except Exception as error:  # a person's file may raise anything
+    except (Exception, SystemExit) as error:  # a person's file may raise anything
         raise ConfigError(f"{reference!r} cannot be loaded ({type(error).__name__}: {error})") from error
     if not callable(getattr(module, name, None)):
         public = ", ".join(sorted(key for key, value in vars(module).items() if callable(value) and key[0] != "_"))
         raise ConfigError(f"{place!r} has no function or class {name!r}: it has {public or 'none'}")
     return getattr(module, name)
+
+
+def call_own(field: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """What a person's function of a recipe's field returns.
+
+    Raises
+    ------
+    ConfigError
+        When it raises: the field, the error, and the line.
+    """
+    try:
+        return function(*arguments)
+    except torch.OutOfMemoryError:
+        raise
+    except (Exception, SystemExit) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        raise ConfigError(
+            f"{field} failed with {type(error).__name__}: {error} (line {last.lineno} of {Path(last.filename).name})"
+        ) from error
 
 
 def fingerprint(reference: str, *, run_folder: Path | None = None) -> str:

@@ -15,9 +15,10 @@ from twist.learn import distributed
 from twist.learn.networks import TwistNet
 from twist.learn.norms import SyncNorm
 from twist.learn.objective import LossTerms, teacher_loss, twist_loss
+from twist.learn.own_code import call_own
 from twist.learn.schedules import StepValues
 from twist.learn.self_label import SelfLabelTerms, self_label_loss
-from twist.runs.config import Recipe, TeacherConfig
+from twist.runs.config import ConfigError, Recipe, TeacherConfig
 
 ExtraTerm = Callable[[Sequence[Tensor], Tensor], Tensor]
 
@@ -111,7 +112,7 @@ def evaluate_loss(
     logits, (_, terms, self_label) = logits_of_heads[speaking], by_head[speaking]
     total, own = totals.mean(), None
     if extra is not None:
-        of_heads = torch.stack([extra(rows, features) for rows in logits_of_heads])
+        of_heads = torch.stack([_own_term(extra, rows, features) for rows in logits_of_heads])
         total, own = total + recipe.objective.extra_weight * of_heads.mean(), of_heads[speaking]
     # The TWIST loss tells the heads apart in every stage: pseudo labels are easiest where classes have merged.
     network.note_losses(distributed.mean(torch.stack([terms.total.detach() for _, terms, _ in by_head])))
@@ -161,6 +162,14 @@ def follow(teacher: nn.Module, network: nn.Module, momentum: int | float, *, buf
         own = zip(teacher.buffers(), network.buffers(), strict=True)
         pairs += [(mine, theirs) for mine, theirs in own if mine.is_floating_point()]
     torch._foreach_lerp_([mine for mine, _ in pairs], [theirs for _, theirs in pairs], 1 - momentum)
+
+
+def _own_term(extra: ExtraTerm, logits: list[Tensor], features: Tensor) -> Tensor:
+    value = call_own("objective.extra", extra, logits, features)
+    if not isinstance(value, Tensor) or value.ndim != 0 or not value.is_floating_point():
+        what = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+        raise ConfigError(f"objective.extra returned {what}: return one scalar tensor made from the logits or features")
+    return value
 
 
 @torch.no_grad()

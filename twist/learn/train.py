@@ -337,6 +337,11 @@ class Loop:
             self.writer.metrics(
                 self.step + 1, self._epoch(), {f"train/{name}": value for name, value in numbers.items()}
             )
+            if "extra" in broken:
+                raise NotFiniteError(
+                    f"objective.extra became {numbers['extra']} at step {self.step + 1}, before the update: see what "
+                    f"{self.recipe.objective.extra} makes of ordinary logits"
+                )
             raise NotFiniteError(
                 f"{' and '.join(broken)} became {numbers[broken[-1]]} at step {self.step + 1}, before the update; "
                 f"launch a new run with a lower optim.learning_rate (now {self.recipe.optim.learning_rate:g}) or with "

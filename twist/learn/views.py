@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from twist.learn import augment
+from twist.learn.own_code import call_own
 from twist.learn.random import normal, uniform
 from twist.runs.config import ConfigError, ViewsConfig
 
@@ -138,14 +139,19 @@ def make_views(
         parameters = sample_parameters(sample_ids, shape, own, seed=seed, epoch=epoch, view=view)
         pixels = apply_parameters(images, parameters, own)
         if extra is not None:
-            changed = extra(pixels, sample_ids, seed, epoch, view)
-            if changed.shape != pixels.shape:
+            changed = call_own("views.extra", extra, pixels, sample_ids, seed, epoch, view)
+            if not isinstance(changed, Tensor) or (changed.shape, changed.dtype) != (pixels.shape, pixels.dtype):
                 raise ConfigError(
-                    f"views.extra made {tuple(changed.shape)} of {tuple(pixels.shape)}: return a view of the same shape"
+                    f"views.extra made {_described(changed)} of {_described(pixels)}: return a view of the same shape "
+                    "and type"
                 )
             pixels = changed
         made.append(pixels)
     return made
+
+
+def _described(value: object) -> str:
+    return f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
 
 
 def of_view(config: ViewsConfig, view: int) -> ViewsConfig:

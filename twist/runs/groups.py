@@ -196,6 +196,12 @@ class NetworkConfig:
 
     def __post_init__(self):
         if not self.backbone.startswith("timm:") and not is_own_code(self.backbone):
+            require(
+                not self.backbone.endswith(".py"),
+                "network.backbone",
+                self.backbone,
+                "give FILE.py:NAME, the name of a function or class in the file",
+            )
             require_one_of("network.backbone", self.backbone, BACKBONES)
         require_one_of("network.stem", self.stem, ("tiny", "standard"))
         require_one_of("network.head_norm", self.head_norm, ("batch", "layer", "none"))
@@ -373,8 +379,9 @@ class SelfLabelConfig:
             self.mask_temperature,
             "give a number above 0, or none for the temperature",
         )
-        for value in (*self.quantile, self.threshold):
-            require_share("self_label.quantile and threshold", value)
+        for value in self.quantile:
+            require_share("self_label.quantile", value)
+        require_share("self_label.threshold", self.threshold)
         require_range("self_label.crop_scale", self.crop_scale, 1e-4, 1.0)
         require_range("self_label.local_crop_scale", self.local_crop_scale, 1e-4, 1.0)
 

@@ -325,6 +325,8 @@ def _refuse_another_recipe(run: Run, asked: Recipe) -> None:
 def check_batch(recipe: Recipe, num_images: int) -> None:
     """Refuse a recipe whose batch is larger than its image set."""
     count = min(num_images, recipe.data.max_images or num_images)
+    if count < 2:
+        raise ConfigError(f"{recipe.data.source} has {count} image to learn from: give at least 2, better thousands")
     if count < recipe.optim.batch_size:
         raise ConfigError(
             f"optim.batch_size is {recipe.optim.batch_size}, but {recipe.data.source} has only {count} images: "

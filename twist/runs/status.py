@@ -77,7 +77,8 @@ class Status:
 def read_status(path: Path) -> Status:
     """The state of a run, read from its folder in a few milliseconds."""
     path = Path(path)
-    epochs = int((read_json(path / "recipe.json").get("optim") or {}).get("epochs", 0))
+    asked = read_json(path / "recipe.json")
+    epochs = sum(int((asked.get(group) or {}).get("epochs", 0)) for group in ("optim", "self_label"))
     attempt = last_attempt(path)
     holder = lock_holder(path)
     if attempt == 0:
