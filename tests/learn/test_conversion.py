@@ -1,5 +1,6 @@
 import argparse
 import copy
+import re
 from pathlib import Path
 
 import pytest
@@ -310,8 +311,11 @@ def test_without_arguments_the_activation_is_the_authors_default(theirs):
     ids=["classifier", "squeeze", "depth", "middle width", "first convolution", "shape"],
 )
 def test_other_networks_are_not_taken_for_ours(theirs, change):
-    with pytest.raises(ConfigError, match="these are the weights of none of resnet18, resnet34"):
-        network_config_of(found({**theirs.backbone.state_dict(), **change}, {}, "backbone"))
+    checkpoint = found({**theirs.backbone.state_dict(), **change}, {}, "backbone")
+    words = f"these are the weights of none of resnet18, resnet34|{re.escape(next(iter(change)))}"
+    with pytest.raises(ConfigError, match=words):
+        network = build_network(network_config_of(checkpoint), in_channels_of(checkpoint), seed=0)
+        import_weights(network, checkpoint)
 
 
 def test_a_head_without_its_layers_is_named(theirs):

@@ -277,7 +277,7 @@ def test_an_export_is_never_replaced(resnet18, tmp_path, form):
 def test_a_form_that_a_backbone_does_not_have_is_refused(form, backbone, fields, reason, tmp_path):
     if backbone.startswith("vit_"):
         pytest.importorskip("timm")
-    message = f"this backbone has no form '{form}': {reason}; safetensors takes any backbone"
+    message = f"a backbone {backbone} has no form '{form}': {reason}; give safetensors, which takes any"
     with pytest.raises(ConfigError, match=message):
         export_backbone(network_of(backbone, **fields), tmp_path / "e", form=form, card={})
     assert not os.listdir(tmp_path)
