@@ -15,7 +15,7 @@ import time
 CROPS = {"views.num_local_views": 4, "views.crop_scale": (0.4, 1.0), "views.local_crop_scale": (0.1, 0.4)}
 # A tenth of a digit is a stroke that all digits share: with such crops everything slides to uniform (LOG.md).
 MILD = {"views.num_local_views": 4, "views.crop_scale": (0.8, 1.0), "views.local_crop_scale": (0.5, 0.9)}
-TEACHER = {"teacher.enabled": True, "teacher.momentum": (0.99, 1.0), "network.num_heads": 1}
+TEACHER = {"teacher.enabled": True, "teacher.momentum": (0.9, 1.0), "network.num_heads": 1}
 VIT = {
     **TEACHER,
     "network.backbone": "vit_t",

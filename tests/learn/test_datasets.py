@@ -33,7 +33,7 @@ def from_path(path, **fields):
     return DataConfig(source=str(path), **fields)
 
 
-def refused(config, *words, **kwargs):
+def assert_refused(config, *words, **kwargs):
     """The message with which both the early check and loading refuse; or loading alone, where only pixels tell."""
     with pytest.raises(ConfigError) as caught:
         load(config, **kwargs)
@@ -43,8 +43,8 @@ def refused(config, *words, **kwargs):
     return message
 
 
-def refused_early(config, *words, **kwargs):
-    message = refused(config, *words, **kwargs)
+def assert_refused_early(config, *words, **kwargs):
+    message = assert_refused(config, *words, **kwargs)
     with pytest.raises(ConfigError) as caught:
         check_source(config, **kwargs)
     assert str(caught.value) == message
@@ -123,7 +123,7 @@ def test_the_root_is_the_field_then_the_environment_then_the_nearest_folder(tmp_
 @pytest.mark.parametrize("name", sorted(set(NAMED_SETS) - {"digits"}))
 def test_a_missing_set_says_what_was_searched_and_how_to_get_it(name, tmp_path):
     config = DataConfig(source=name, root=str(tmp_path))
-    refused_early(config, name, repr(str(tmp_path)), "is missing", "--set data.download=true", "TWIST_DATA")
+    assert_refused_early(config, name, repr(str(tmp_path)), "is missing", "--set data.download=true", "TWIST_DATA")
 
 
 @pytest.mark.parametrize(
@@ -149,7 +149,9 @@ def test_a_damaged_file_of_a_named_set_is_named(content, tmp_path):
     for name in NAMED_SETS["fashion_mnist"].files["test"]:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    refused(DataConfig(source="fashion_mnist", root=str(tmp_path), split="test"), "t10k-images", "is damaged", "again")
+    assert_refused(
+        DataConfig(source="fashion_mnist", root=str(tmp_path), split="test"), "t10k-images", "is damaged", "again"
+    )
 
 
 def test_the_test_file_of_the_mnist_family_is_for_its_own_axes_and_labels(tmp_path):
@@ -158,9 +160,9 @@ def test_the_test_file_of_the_mnist_family_is_for_its_own_axes_and_labels(tmp_pa
     write_idx(images, np.zeros((3, 28, 28), np.uint8))
     for wrong in ([1, 2], [1, 2, 10], [[1], [2], [3]]):
         write_idx(labels, np.array(wrong, np.uint8))
-        refused(config, "t10k-labels", "is damaged", "again")
+        assert_refused(config, "t10k-labels", "is damaged", "again")
     write_idx(images, np.array([1, 2, 3], np.uint8))
-    refused(config, "t10k-images", "is damaged", "3 axes")
+    assert_refused(config, "t10k-images", "is damaged", "3 axes")
 
 
 @pytest.mark.parametrize("suffix", ["", ".gz"])
@@ -183,7 +185,9 @@ def test_a_changed_cifar_is_refused_with_the_ways_out(name, tmp_path):
     for file in (*NAMED_SETS[name].files["test"], *NAMED_SETS[name].files["train"]):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(b"changed")
-    refused(DataConfig(source=name, root=str(tmp_path)), name, "cannot be used", "download=true`. A copy", ".npz")
+    assert_refused(
+        DataConfig(source=name, root=str(tmp_path)), name, "cannot be used", "download=true`. A copy", ".npz"
+    )
 
 
 @pytest.fixture
@@ -222,9 +226,9 @@ def test_cifar100_has_its_fine_labels_and_their_names_from_its_meta_file(cifar10
 def test_a_missing_or_changed_meta_file_of_cifar100_is_refused(cifar100):
     config, meta = DataConfig(source="cifar100", root=str(cifar100[0])), cifar100[0] / "cifar-100-python" / "meta"
     meta.write_bytes(b"changed")
-    refused(config, "cifar100", "cannot be used", "metadata", "download=true")
+    assert_refused(config, "cifar100", "cannot be used", "metadata", "download=true")
     meta.unlink()
-    refused_early(config, "cifar-100-python/meta is missing", "download=true")
+    assert_refused_early(config, "cifar-100-python/meta is missing", "download=true")
 
 
 # One image in which every pixel says where it is: red its row, green its column, blue the image.
@@ -286,7 +290,9 @@ def test_stl10_needs_only_the_files_of_its_split_packed_or_not(stl10):
         (folder / name).unlink()
     (folder / "unlabeled_X.bin").unlink()
     assert load(DataConfig(source="stl10", root=str(stl10))).fingerprint == whole.fingerprint
-    refused_early(DataConfig(source="stl10", root=str(stl10), split="train+unlabeled"), "unlabeled_X.bin is missing")
+    assert_refused_early(
+        DataConfig(source="stl10", root=str(stl10), split="train+unlabeled"), "unlabeled_X.bin is missing"
+    )
 
 
 @pytest.mark.parametrize(
@@ -306,7 +312,7 @@ def test_a_damaged_file_of_stl10_is_named(name, content, stl10):
     (stl10 / "stl10_binary" / name).write_bytes(content)
     # Images that end too early are only noticed by their labels.
     named = "train_y.bin" if len(content) == 2 * 3 * 96 * 96 else name
-    refused(DataConfig(source="stl10", root=str(stl10), max_images=1), named, "is damaged", "fetch it again")
+    assert_refused(DataConfig(source="stl10", root=str(stl10), max_images=1), named, "is damaged", "fetch it again")
 
 
 @pytest.mark.parametrize("split", ["unlabeled", "train+unlabeled"])
@@ -314,7 +320,9 @@ def test_only_a_set_with_unlabeled_images_has_such_a_split(split, tmp_path):
     save(tmp_path / "a.png")
     np.savez(tmp_path / "a.npz", images=np.zeros((2, 8, 8), np.uint8))
     for source in ("digits", "cifar10", "imagenette", str(tmp_path), str(tmp_path / "a.npz")):
-        refused_early(DataConfig(source=source, split=split), repr(split), "has no part 'unlabeled'", "only stl10")
+        assert_refused_early(
+            DataConfig(source=source, split=split), repr(split), "has no part 'unlabeled'", "only stl10"
+        )
 
 
 @pytest.fixture
@@ -351,13 +359,13 @@ def test_an_imagenette_that_is_not_whole_is_refused_with_the_ways_out(missing, d
     path.unlink() if path.is_file() else shutil.rmtree(path)
     config = DataConfig(source="imagenette", root=str(imagenette), download=download)
     words = ["imagenette", "instead of 30", "remove that folder", "download=true", "data.source"]
-    refused(config, *words) if download else refused_early(config, *words)
+    assert_refused(config, *words) if download else assert_refused_early(config, *words)
 
 
 def test_a_damaged_photograph_of_imagenette_is_named(imagenette):
     path = imagenette / "imagenette2-160" / "train" / "n03028079" / "n03028079_0.JPEG"
     path.write_bytes(path.read_bytes()[:100])
-    refused(DataConfig(source="imagenette", root=str(imagenette)), "1 of 20 images", "n03028079_0.JPEG")
+    assert_refused(DataConfig(source="imagenette", root=str(imagenette)), "1 of 20 images", "n03028079_0.JPEG")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -406,7 +414,7 @@ def test_torchvision_fetches_a_set_only_when_it_may(name, kind, write, options, 
     monkeypatch.setattr(f"torchvision.datasets.{kind}", fetched)
     if name == "imagenette":
         monkeypatch.setitem(NAMED_SETS, name, dataclasses.replace(NAMED_SETS[name], train=2, test=1))
-    refused_early(DataConfig(source=name, root=str(tmp_path)), "is missing")
+    assert_refused_early(DataConfig(source=name, root=str(tmp_path)), "is missing")
     assert asked == []
     images = load(DataConfig(source=name, root=str(tmp_path), download=True, split="test"))
     assert asked == [{"download": True, **options}] and len(images) == (2 if name == "mnist" else 1)
@@ -420,7 +428,7 @@ def test_a_download_that_fails_is_one_sentence(name, tmp_path, monkeypatch):
 
     monkeypatch.setattr(f"torchvision.datasets.{datasets._TORCHVISION[name]}", failing)
     config = DataConfig(source=name, root=str(tmp_path), download=True)
-    refused(config, name, repr(str(tmp_path)), "Tried here, got: <urlopen error>", "is there a connection?")
+    assert_refused(config, name, repr(str(tmp_path)), "Tried here, got: <urlopen error>", "is there a connection?")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -431,16 +439,16 @@ def test_a_download_that_fails_is_one_sentence(name, tmp_path, monkeypatch):
     ("word", "meant"), [("digit", "digits"), ("cifar-10", "cifar10"), ("fashion", "fashion_mnist")]
 )
 def test_an_unknown_source_names_the_nearest_set(word, meant):
-    refused_early(DataConfig(source=word), repr(word), f"did you mean '{meant}'?")
+    assert_refused_early(DataConfig(source=word), repr(word), f"did you mean '{meant}'?")
 
 
 def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "images.npy").write_bytes(b"")
-    refused_early(from_path(tmp_path / "images.npy"), ".npz", "folder")
+    assert_refused_early(from_path(tmp_path / "images.npy"), ".npz", "folder")
 
 
 def test_an_image_size_is_for_folders_only():
-    refused_early(DataConfig(image_size=16), "data.image_size is 16", "views.size")
+    assert_refused_early(DataConfig(image_size=16), "data.image_size is 16", "views.size")
 
 
 def test_arrays_of_a_run_are_found_in_its_folder_and_nowhere_else(tmp_path):
@@ -449,9 +457,9 @@ def test_arrays_of_a_run_are_found_in_its_folder_and_nowhere_else(tmp_path):
     images = load(config, run_folder=tmp_path)
     assert images.images.shape == (4, 1, 8, 8) and images.labels.tolist() == [0, 1, 1, -1]
     assert images.label_names == ["a", "b"] and check_source(config, run_folder=tmp_path) == 4
-    refused_early(config, "belongs to one run")
+    assert_refused_early(config, "belongs to one run")
     (tmp_path / "run").mkdir()
-    refused_early(DataConfig(source="@run/../images.npz"), "leaves the run folder", run_folder=tmp_path / "run")
+    assert_refused_early(DataConfig(source="@run/../images.npz"), "leaves the run folder", run_folder=tmp_path / "run")
 
 
 def test_checking_a_source_loads_no_torch_and_no_pillow():
@@ -508,14 +516,14 @@ def test_the_test_part_of_what_has_no_parts_is_refused_and_says_what_is_there(tm
     ):
         counts = [len(load(dataclasses.replace(config, split=split))) for split in ("train", "all")]
         assert counts[0] == counts[1] == check_source(config)
-        refused_early(dataclasses.replace(config, split="test"), "data.split is 'test'", *words)
+        assert_refused_early(dataclasses.replace(config, split="test"), "data.split is 'test'", *words)
 
 
 @pytest.mark.parametrize("content", [[], ["notes.txt"], [".hidden.png"]])
 def test_a_folder_without_images_says_what_counts_as_one(content, tmp_path):
     for name in content:
         (tmp_path / name).write_bytes(b"")
-    refused_early(from_path(tmp_path), "there is no image", repr(str(tmp_path)), "jpg, jpeg, png")
+    assert_refused_early(from_path(tmp_path), "there is no image", repr(str(tmp_path)), "jpg, jpeg, png")
 
 
 def test_gray_folders_have_one_channel_and_mixed_ones_three(tmp_path):
@@ -531,7 +539,7 @@ def test_gray_folders_have_one_channel_and_mixed_ones_three(tmp_path):
 def test_different_sizes_are_named_and_resized_on_request(tmp_path):
     save(tmp_path / "a.png", size=(8, 8))
     save(tmp_path / "b.png", size=(20, 10))
-    refused(from_path(tmp_path), "'a.png' is 8 x 8", "'b.png' is 20 x 10", "--set data.image_size=N")
+    assert_refused(from_path(tmp_path), "'a.png' is 8 x 8", "'b.png' is 20 x 10", "--set data.image_size=N")
     assert load(from_path(tmp_path, image_size=6)).images.shape == (2, 3, 6, 6)
     (tmp_path / "a.png").unlink()
     assert load(from_path(tmp_path)).images.shape == (1, 3, 10, 20)
@@ -615,7 +623,7 @@ def test_an_animation_is_its_first_frame(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_pixels_of_unknown_white_are_refused(dtype, tmp_path):
     Image.fromarray(RAMP.astype(dtype)).save(tmp_path / "a.tiff")
-    refused(from_path(tmp_path), "'a.tiff'", "32 bits", "save it with 8 or 16")
+    assert_refused(from_path(tmp_path), "'a.tiff'", "32 bits", "save it with 8 or 16")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -655,7 +663,7 @@ DAMAGED = {
 def test_a_damaged_image_is_named_with_its_reason(name, tmp_path):
     save(tmp_path / "good.png")
     (tmp_path / name).write_bytes(DAMAGED[name][0])
-    refused(from_path(tmp_path), "1 of 2 images", repr(name), DAMAGED[name][1], "repair or remove")
+    assert_refused(from_path(tmp_path), "1 of 2 images", repr(name), DAMAGED[name][1], "repair or remove")
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.6, 0.9])
@@ -667,13 +675,13 @@ def test_a_damaged_image_is_named_with_its_reason(name, tmp_path):
 def test_a_cut_file_is_never_taken_for_a_whole_image(format, options, share, tmp_path):
     content = encoded(format, **options)
     (tmp_path / f"cut.{format.lower()}").write_bytes(content[: int(len(content) * share)])
-    refused(from_path(tmp_path), f"'cut.{format.lower()}'")
+    assert_refused(from_path(tmp_path), f"'cut.{format.lower()}'")
 
 
 def test_many_damaged_images_make_one_message(tmp_path):
     for index in range(8):
         (tmp_path / f"{index}.png").write_bytes(b"")
-    message = refused(from_path(tmp_path), "8 of 8 images", "'0.png' is empty", "'4.png' is empty", "and 3 more")
+    message = assert_refused(from_path(tmp_path), "8 of 8 images", "'0.png' is empty", "'4.png' is empty", "and 3 more")
     assert "'5.png'" not in message
 
 
@@ -695,7 +703,7 @@ def test_odd_names_are_shown_escaped_and_can_be_recorded(name, tmp_path):
     save(tmp_path / name / "good.png")
     assert load(from_path(tmp_path)).label_names[0].encode()
     (tmp_path / name / f"{name[:3]}.png").write_bytes(b"")
-    assert refused(from_path(tmp_path), "is empty").encode()
+    assert assert_refused(from_path(tmp_path), "is empty").encode()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -750,14 +758,14 @@ BAD_LABELS = {
 def test_an_npz_of_another_form_is_refused_early(kind, tmp_path):
     arrays, words = BAD_NPZ[kind]
     np.savez(tmp_path / "a.npz", **arrays)
-    refused_early(from_path(tmp_path / "a.npz"), "a.npz", words)
+    assert_refused_early(from_path(tmp_path / "a.npz"), "a.npz", words)
 
 
 @pytest.mark.parametrize("kind", BAD_LABELS)
 def test_labels_of_another_form_are_refused(kind, tmp_path):
     arrays, words = BAD_LABELS[kind]
     np.savez(tmp_path / "a.npz", images=PIXELS, **arrays)
-    refused(from_path(tmp_path / "a.npz"), "a.npz", words)
+    assert_refused(from_path(tmp_path / "a.npz"), "a.npz", words)
 
 
 @pytest.mark.parametrize("share", [0, 0.3, 0.6, 0.9])
@@ -765,7 +773,7 @@ def test_a_cut_npz_is_refused_early(share, tmp_path):
     np.savez(tmp_path / "whole.npz", images=PIXELS)
     content = (tmp_path / "whole.npz").read_bytes()
     (tmp_path / "a.npz").write_bytes(content[: int(len(content) * share)])
-    refused_early(from_path(tmp_path / "a.npz"), "a.npz", "cannot be read", "np.savez")
+    assert_refused_early(from_path(tmp_path / "a.npz"), "a.npz", "cannot be read", "np.savez")
 
 
 def test_an_npz_whose_pixels_are_damaged_is_refused(tmp_path):
@@ -773,13 +781,13 @@ def test_an_npz_whose_pixels_are_damaged_is_refused(tmp_path):
     content = bytearray((tmp_path / "a.npz").read_bytes())
     content[len(content) // 2] ^= 255
     (tmp_path / "a.npz").write_bytes(content)
-    refused(from_path(tmp_path / "a.npz"), "a.npz", "cannot be read")
+    assert_refused(from_path(tmp_path / "a.npz"), "a.npz", "cannot be read")
 
 
 def test_a_zip_of_another_kind_is_refused(tmp_path):
     with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
         archive.writestr("images.npy", b"not an array")
-    refused_early(from_path(tmp_path / "a.npz"), "cannot be read")
+    assert_refused_early(from_path(tmp_path / "a.npz"), "cannot be read")
 
 
 @pytest.mark.parametrize(

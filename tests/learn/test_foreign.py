@@ -219,7 +219,7 @@ def test_a_dictionary_of_arguments_reads_as_a_namespace_does(tmp_path, in_proces
 # Of refusals
 
 
-def refused(path):
+def assert_refused(path):
     with pytest.raises(ConfigError) as error:
         read_foreign(path)
     message = str(error.value)
@@ -260,7 +260,7 @@ def test_no_program_is_run(tmp_path, in_process, module, name, form):
         inside = b"cargparse\nNamespace\n)\x81}X\x01\x00\x00\x00x" + program[2:-1] + b"sb"
         in_archive(path, b"\x80\x02}(X\x05\x00\x00\x00model}X\x04\x00\x00\x00args" + inside + b"u.")
     before = os.listdir(tmp_path)
-    message = refused(path)
+    message = assert_refused(path)
     assert "it asks to load" in message and name in message
     assert os.listdir(tmp_path) == before
 
@@ -295,12 +295,14 @@ UNSAFE = {
 def test_only_dense_ordinary_tensors_are_read(tmp_path, in_process, kind):
     make, reason = UNSAFE[kind]
     for content in ({"a": make()}, {"model": {"a": make()}}):
-        assert reason in refused(save(tmp_path / "a.pth", content))
+        assert reason in assert_refused(save(tmp_path / "a.pth", content))
 
 
 def test_tensors_that_share_one_storage_do_not_multiply_it(tmp_path, in_process):
     one = torch.rand(50_000)
-    assert "its tensors claim 20,000,000 bytes" in refused(save(tmp_path / "a.pth", {str(i): one for i in range(100)}))
+    assert "its tensors claim 20,000,000 bytes" in assert_refused(
+        save(tmp_path / "a.pth", {str(i): one for i in range(100)})
+    )
 
 
 def test_parameters_are_tensors(tmp_path, in_process):
@@ -367,7 +369,7 @@ BROKEN = {
 @pytest.mark.parametrize("kind", BROKEN)
 def test_what_is_no_checkpoint_is_refused_with_its_reason(tmp_path, in_process, kind):
     make, reason = BROKEN[kind]
-    assert reason in refused(make(tmp_path / "a.pth"))
+    assert reason in assert_refused(make(tmp_path / "a.pth"))
 
 
 @pytest.mark.parametrize(
@@ -376,7 +378,7 @@ def test_what_is_no_checkpoint_is_refused_with_its_reason(tmp_path, in_process, 
     ids=["empty", "text", "header of 2**62 bytes", "bytes left over"],
 )
 def test_damaged_safetensors_are_refused(tmp_path, content):
-    assert "it is damaged or no safetensors file" in refused(write(tmp_path / "a.safetensors", content))
+    assert "it is damaged or no safetensors file" in assert_refused(write(tmp_path / "a.safetensors", content))
 
 
 def test_a_missing_file_is_named(tmp_path):
