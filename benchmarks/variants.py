@@ -18,6 +18,7 @@ MILD = {"views.num_local_views": 4, "views.crop_scale": (0.8, 1.0), "views.local
 TEACHER = {"teacher.enabled": True, "teacher.momentum": (0.9, 1.0), "network.num_heads": 1}
 VIT = {
     **TEACHER,
+    "teacher.momentum": (0.99, 1.0),
     "network.backbone": "vit_t",
     "network.activation": "gelu",
     "optim.learning_rate": 1e-3,
@@ -31,12 +32,13 @@ def variants(source: str) -> dict[str, dict]:
     if source == "digits":
         base = {"record.checkpoint_every_epochs": 1000}
         crops, epochs, vit_epochs, labelled = {**MILD, "views.local_size": 12}, 20, 30, 5
-        patch = 8
+        patch, agreeing = 8, {}
         harder = {"self_label.crop_scale": (0.7, 1.0), "self_label.local_crop_scale": (0.4, 0.8)}
     else:
         base = {"network.num_classes": 64, "optim.batch_size": 256, "record.checkpoint_every_epochs": 1000}
         crops, epochs, vit_epochs, labelled = {**CROPS, "views.local_size": 16}, 5, 2, 2
-        patch = 8
+        # A fixed target pulls one way only: its consistency weighs half of what two views pulling at each other have.
+        patch, agreeing = 8, {"objective.consistency_weight": 2.0}
         harder = {"self_label.crop_scale": (0.3, 1.0), "self_label.local_crop_scale": (0.1, 0.3)}
     stage = {"self_label.epochs": labelled, "self_label.warmup_epochs": 1, "self_label.learning_rate": 5e-4}
     stage |= harder
@@ -45,7 +47,7 @@ def variants(source: str) -> dict[str, dict]:
         "two views": base,
         "multi-crop": {**base, **crops},
         "multi-crop, self-labelling": {**base, **crops, **stage},
-        "teacher": {**base, **TEACHER},
+        "teacher": {**base, **TEACHER, **agreeing},
         "ViT-T, teacher": {**base, **VIT, "network.patch_size": patch, "optim.epochs": vit_epochs},
     }
 
