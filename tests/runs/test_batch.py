@@ -266,3 +266,9 @@ def test_preparing_a_run_warns_of_what_its_batch_cannot_carry(runs):
     with warnings.catch_warnings():
         warnings.simplefilter("error", BatchWarning)
         prepare("digits")
+
+
+def test_a_batch_that_is_no_whole_number_of_bunches_is_refused_before_anything_is_written(runs):
+    with pytest.raises(ConfigError, match="network.bunch_size is 7: give a divisor of optim.batch_size, 100"):
+        prepare("digits", changes={"network.bunch_size": 7})
+    assert not runs.exists() or list(runs.iterdir()) == []

@@ -56,13 +56,6 @@ class Recipe:
             self.network.num_heads,
             "give 1 with teacher.enabled: a teacher speaks with one head",
         )
-        bunch, batch = self.network.bunch_size, self.optim.batch_size
-        require(
-            bunch is None or bunch >= batch or batch % bunch == 0 or self.network.final_norm != "batch",
-            "network.bunch_size",
-            bunch,
-            f"give a divisor of optim.batch_size, {batch}, or none; --batch-size scales both",
-        )
         own_temperature = self.objective.consistency_temperature
         require(
             not self.teacher.enabled or own_temperature in (None, self.objective.temperature),

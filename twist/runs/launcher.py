@@ -323,7 +323,7 @@ def _refuse_another_recipe(run: Run, asked: Recipe) -> None:
 
 
 def check_batch(recipe: Recipe, num_images: int) -> None:
-    """Refuse a recipe whose batch is larger than its image set."""
+    """Refuse a recipe whose batch is larger than its image set, or no whole number of bunches."""
     count = min(num_images, recipe.data.max_images or num_images)
     if count < 2:
         raise ConfigError(f"{recipe.data.source} has {count} image to learn from: give at least 2, better thousands")
@@ -331,6 +331,12 @@ def check_batch(recipe: Recipe, num_images: int) -> None:
         raise ConfigError(
             f"optim.batch_size is {recipe.optim.batch_size}, but {recipe.data.source} has only {count} images: "
             f"set optim.batch_size to {count} or less, or give more images"
+        )
+    bunch, batch = recipe.network.bunch_size, recipe.optim.batch_size
+    if recipe.network.final_norm == "batch" and bunch is not None and bunch < batch and batch % bunch:
+        raise ConfigError(
+            f"network.bunch_size is {bunch}: give a divisor of optim.batch_size, {batch}, or none; "
+            "--batch-size scales both"
         )
 
 
