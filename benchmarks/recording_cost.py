@@ -1,8 +1,9 @@
-"""What recording costs: the same training with and without it, alternately, in one process.
+"""What recording costs: the same training with and without it, taking turns epoch by epoch in one process.
 
 ``python benchmarks/recording_cost.py [--recipe digits] [--set FIELD=VALUE …] [--repeats 3]``: events, diagnostics,
-snapshots and checkpoints on the recipe's own schedule against none of them. Prints the processor seconds and the wall
-seconds of each repeat, and the share that recording adds (medians).
+snapshots and checkpoints on the recipe's own schedule against none of them. A shared machine's speed drifts by more
+within a minute than recording costs; turns of one epoch see the same drift. Prints the seconds of both in each repeat,
+and the share that recording adds (median).
 """
 
 from __future__ import annotations
@@ -12,12 +13,36 @@ import json
 import os
 import statistics
 import tempfile
+import threading
 import time
-from pathlib import Path
+
+
+class Turns:
+    """Lets two threads run one after the other, and adds up the seconds of each."""
+
+    def __init__(self):
+        self.seconds = [0.0, 0.0]
+        self._change = threading.Condition()
+        self._turn, self._began, self._ended = 0, 0.0, [False, False]
+
+    def wait_for(self, player: int) -> None:
+        """Block until it is the player's turn, and start its clock."""
+        with self._change:
+            self._change.wait_for(lambda: self._turn == player)
+        self._began = time.perf_counter()
+
+    def pass_on(self, player: int, *, ended: bool = False) -> None:
+        """Stop the clock; the other one's turn."""
+        self.seconds[player] += time.perf_counter() - self._began
+        with self._change:
+            self._ended[player] = ended
+            if not self._ended[1 - player]:
+                self._turn = 1 - player
+            self._change.notify_all()
 
 
 def main() -> None:
-    """Alternate, time, print."""
+    """Take turns, time, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
@@ -27,13 +52,31 @@ def main() -> None:
 
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TWIST_RUNS"] = folder
+        os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # the waiting one's threads must not spin
         from twist.learn.process import Requests, tune_malloc
         from twist.learn.train import Loop
         from twist.runs.attempts import attempt_folder
         from twist.runs.launcher import prepare
         from twist.runs.record import RunWriter
 
-        class Silent(Loop):
+        class InTurns(Loop):
+            """Training that hands over after every epoch."""
+
+            def play(self, turns: Turns, player: int) -> None:
+                self.turns, self.player = turns, player
+                turns.wait_for(player)
+                try:
+                    self.run()
+                finally:
+                    turns.pass_on(player, ended=True)
+
+            def _answer(self) -> bool:
+                if self.step % self.steps_per_epoch == 0:
+                    self.turns.pass_on(self.player)
+                    self.turns.wait_for(self.player)
+                return super()._answer()
+
+        class Silent(InTurns):
             """The same training, writing nothing."""
 
             def _snapshot(self, watched):
@@ -42,28 +85,30 @@ def main() -> None:
             def _checkpoint(self):
                 pass
 
-        tune_malloc()
         quiet = {"record.log_every_steps": 10**9, "record.diagnose_every_steps": 10**9}
 
-        def seconds(kind: type[Loop], extra: dict) -> tuple[float, float]:
-            path: Path = prepare(options.recipe, changes={**changes, **extra})
-            attempt_folder(path, 1).mkdir(parents=True)
-            loop = kind(path, RunWriter(path, 1), Requests(path, supervisor=None))
-            wall, processor = time.perf_counter(), time.process_time()
-            loop.run()
-            return time.process_time() - processor, time.perf_counter() - wall
+        def seconds(extra: dict) -> list[float]:
+            turns, players = Turns(), []
+            for kind, more in ((InTurns, {}), (Silent, quiet)):
+                path = prepare(options.recipe, changes={**changes, **more, **extra})
+                attempt_folder(path, 1).mkdir(parents=True)
+                loop = kind(path, RunWriter(path, 1), Requests(path, supervisor=None))
+                players.append(threading.Thread(target=loop.play, args=(turns, len(players))))
+            for player in players:
+                player.start()
+            for player in players:
+                player.join()
+            return turns.seconds
 
-        seconds(Silent, {**quiet, "optim.epochs": 2})  # the first run pays for what torch sets up once
+        tune_malloc()
+        seconds({"optim.epochs": 2})  # the first run pays for what torch sets up once
         rows = []
         for repeat in range(options.repeats):
-            on, off = seconds(Loop, {}), seconds(Silent, quiet)
-            rows.append({"on_cpu_s": on[0], "off_cpu_s": off[0], "on_wall_s": on[1], "off_wall_s": off[1]})
-            print(repeat, *(f"{name} {value:.2f}" for name, value in rows[-1].items()), sep="  ", flush=True)
-    share = {
-        clock: statistics.median(row[f"on_{clock}_s"] / row[f"off_{clock}_s"] for row in rows) - 1
-        for clock in ("cpu", "wall")
-    }
-    print(f"recording adds {share['cpu']:.1%} of processor time and {share['wall']:.1%} of wall time (medians)")
+            on, off = seconds({})
+            rows.append({"with_s": on, "without_s": off, "share": on / off - 1})
+            print(f"{repeat}  with {on:.2f} s  without {off:.2f} s  recording adds {on / off - 1:.1%}", flush=True)
+    share = statistics.median(row["share"] for row in rows)
+    print(f"recording adds {share:.1%} (median)")
     print(json.dumps({"recipe": options.recipe, "changes": changes, "share": share, "repeats": rows}))
 
 
