@@ -71,7 +71,7 @@ def test_the_rate_rises_from_zero_to_its_peak_and_falls_to_its_end():
     assert rates[200] == pytest.approx(0.004)
 
 
-def test_the_warm_up_of_a_short_run_takes_at_most_half_of_it():
+def test_a_warm_up_that_would_not_end_takes_half_of_the_run():
     recipe = short(optim__epochs=4, optim__warmup_epochs=5, optim__learning_rate=1.0)
     assert values_at(20, recipe, 10).learning_rate == 1.0
 

@@ -44,7 +44,7 @@ def recorded_recipe(meta):
     }
     objective = {
         "temperature": meta["tau"],
-        "consistency_temperature": 1.0,
+        "consistency_temperature": None if meta["ema"] else 1.0,  # against a teacher theirs divides by tau as well
         "sharpness_weight": 1 + meta["lam1"],
         "diversity_weight": meta["lam2"],
     }

@@ -79,6 +79,6 @@ def cosine(step: int, length: int, begin: float, end: float) -> float:
 
 
 def _warm_cosine(step: int, length: int, warmup: int, peak: float, end: float) -> float:
-    """Linear from 0 through the warm-up, at most half of the way, so that a run made short still trains."""
-    warmup = min(warmup, length // 2)
+    """Linear from 0 through the warm-up; one that would not end takes half, so that a run made short still trains."""
+    warmup = warmup if warmup < length else length // 2
     return peak * step / warmup if step < warmup else cosine(step - warmup, length - warmup, peak, end)

@@ -273,7 +273,7 @@ class OptimConfig:
     )
     learning_rate: float = field(2e-3, "Peak learning rate, after the warm-up.")
     warmup_epochs: float = field(
-        5.0, "Epochs of linear rise from 0 to the peak learning rate; never more than half of the run."
+        5.0, "Epochs of linear rise from 0 to the peak learning rate; one that would not end takes half of the run."
     )
     final_learning_rate: float = field(0.001, "Learning rate at the end as a share of the peak; a cosine leads there.")
     bias_learning_rate: float = field(1.0, "Learning rate of biases and norms as a share of that of the weights.")
@@ -350,7 +350,9 @@ class SelfLabelConfig:
 
     epochs: int = field(0, "Epochs of the stage, after optim.epochs; 0 leaves it out, 50 after 800 in the paper.")
     learning_rate: float = field(2e-4, "Peak learning rate of the stage; a tenth of the first one's in the paper.")
-    warmup_epochs: float = field(5.0, "Epochs of linear rise from 0 to that rate; never more than half of the stage.")
+    warmup_epochs: float = field(
+        5.0, "Epochs of linear rise from 0 to that rate; one that would not end takes half of the stage."
+    )
     quantile: tuple[float, float] = field(
         (0.5, 0.6), "Share of the samples that teach, at the start and the end of the stage; a cosine between."
     )
