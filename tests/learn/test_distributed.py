@@ -14,7 +14,7 @@ from twist.learn.norms import BunchNorm, SyncNorm, share_norms, synchronize_norm
 from twist.runs.config import Recipe
 
 
-def close(actual, expected):
+def assert_equal_to_rounding(actual, expected):
     np.testing.assert_allclose(actual, expected, rtol=0, atol=golden.FLOAT64)
 
 
@@ -25,18 +25,22 @@ def test_losses_and_gradients_are_the_authors_on_every_process(case, tmp_path):
     for rank, found in enumerate(gloo.run(gloo.recorded_losses, world, tmp_path / "gloo", arrays, meta)):
         raw_shift = {"kl": 0, "eh": 0, "he": math.log(world), "final": -meta["lam2"] * math.log(world)}
         for field, shift in raw_shift.items():  # the recorded raw values are sums over the processes
-            close(found[f"ent_{field}"], arrays[f"ent_{field}"][rank] / world + shift)
+            assert_equal_to_rounding(found[f"ent_{field}"], arrays[f"ent_{field}"][rank] / world + shift)
             for name in ("multi", "mom"):
-                close(found[f"{name}_{field}"], arrays[f"{name}_log_{field}"][rank])
-        close(found["ent_grad"], np.stack([arrays["ent_grad1"][rank], arrays["ent_grad2"][rank]]))
+                assert_equal_to_rounding(found[f"{name}_{field}"], arrays[f"{name}_log_{field}"][rank])
+        assert_equal_to_rounding(found["ent_grad"], np.stack([arrays["ent_grad1"][rank], arrays["ent_grad2"][rank]]))
         for name in ("multi", "mom", "sl"):
-            close(found[f"{name}_grad"], arrays[f"{name}_grad"][rank])
-        close(found["sl_threshold"], arrays["sl_log_threshold"][rank])
-        close(found["sl_total"], arrays["sl_log_final"][rank] * world)  # their log divides what was never summed
+            assert_equal_to_rounding(found[f"{name}_grad"], arrays[f"{name}_grad"][rank])
+        assert_equal_to_rounding(found["sl_threshold"], arrays["sl_log_threshold"][rank])
+        assert_equal_to_rounding(
+            found["sl_total"], arrays["sl_log_final"][rank] * world
+        )  # their log divides what was never summed
         for name in ("ddp", "ddpsl"):
             for part in ("weight", "bias"):
                 recorded = arrays[f"{name}_grad_{part}"]
-                close(found[f"{name}_grad_{part}"], recorded[rank] if recorded.ndim > found_ndim(part) else recorded)
+                assert_equal_to_rounding(
+                    found[f"{name}_grad_{part}"], recorded[rank] if recorded.ndim > found_ndim(part) else recorded
+                )
 
 
 def found_ndim(part):
@@ -117,10 +121,10 @@ def test_a_synchronized_norm_is_batch_norm_of_the_joined_rows(axes, tmp_path):
     cuts = [0, 4, 11]
     for rank, found in enumerate(gloo.run(gloo.norms, 2, tmp_path / "gloo", rows, upstream, cuts)):
         mine = slice(cuts[rank], cuts[rank + 1])
-        close(found["output"], output[mine].detach())
-        close(found["gradient"], whole.grad[mine])
-        close(found["mean"], norm.running_mean)
-        close(found["var"], norm.running_var)
+        assert_equal_to_rounding(found["output"], output[mine].detach())
+        assert_equal_to_rounding(found["gradient"], whole.grad[mine])
+        assert_equal_to_rounding(found["mean"], norm.running_mean)
+        assert_equal_to_rounding(found["var"], norm.running_var)
 
 
 def test_alone_means_and_gathers_change_nothing():

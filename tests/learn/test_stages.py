@@ -150,6 +150,17 @@ def test_a_persons_own_backbone_term_and_augmentation_train_and_stay_with_the_ru
     assert_equal_weights(straight, path)
 
 
+def test_a_changed_module_of_ones_own_is_a_warning_at_resume(runs, tiny, own, tmp_path, monkeypatch):
+    (tmp_path / "mymodule.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    path = prepare("digits", name="module", changes={**tiny, "objective.extra": "mymodule:term"})
+    attempt(path, 1, stop_at=5)
+    (tmp_path / "mymodule.py").write_text(OWN + "\n# changed since\n")
+    attempt(path, 2)
+    said = [event["message"] for event in recorded(path).events if event["kind"] == "warning"]
+    assert any("not bitwise exact: objective.extra: " in message for message in said)
+
+
 def test_a_run_never_goes_on_with_another_file_than_it_began_with(runs, tiny, own):
     path = prepare("digits", name="lost", changes={**tiny, **own})
     attempt(path, 1, stop_at=5)

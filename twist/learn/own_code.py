@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
 import traceback
 from collections.abc import Callable
@@ -71,8 +70,9 @@ def call_own(field: str, function: Callable[..., Any], *arguments: Any) -> Any:
 
 
 def fingerprint(reference: str, *, run_folder: Path | None = None) -> str:
-    """First 16 hex digits of the SHA-256 of the source file behind a reference."""
-    source = inspect.getsourcefile(sys.modules[load_own(reference, run_folder=run_folder).__module__])
+    """First 16 hex digits of the SHA-256 of the source file that a loaded reference names; ``unknown`` without one."""
+    place = reference.rpartition(":")[0]
+    source = kept_file(place, run_folder) if place.endswith(".py") else getattr(sys.modules[place], "__file__", None)
     return hashlib.sha256(Path(source).read_bytes()).hexdigest()[:16] if source else "unknown"
 
 
