@@ -5,7 +5,7 @@ import pytest
 import torch
 from loop import assert_equal_weights, attempt, weights
 
-from twist.learn import train as training
+from twist.learn import feed
 from twist.learn.train import train
 from twist.learn.views import make_views
 from twist.runs.config import ConfigError, ViewsConfig
@@ -78,7 +78,7 @@ def test_the_second_stage_has_harder_crops_also_after_a_resume(runs, tiny, monke
         seen.append((config.crop_scale, config.local_crop_scale))
         return make_views(images, sample_ids, config, **options)
 
-    monkeypatch.setattr(training, "make_views", watched)
+    monkeypatch.setattr(feed, "make_views", watched)
     tiny |= {**MULTI_CROP, **SELF_LABEL, "self_label.crop_scale": (0.2, 0.9), "self_label.local_crop_scale": (0.1, 0.2)}
     path = prepare("digits", name="crops", changes=tiny)
     attempt(path, 1, stop_at=stop_at)

@@ -236,7 +236,7 @@ def test_a_persons_own_term_is_added_with_its_weight():
         small_state(recipe), batch(), recipe, values, extra=lambda logits, features: features.square().mean()
     )
     torch.testing.assert_close(report.total, plain.total + 0.25 * plain.features.square().mean())
-    assert report.numbers()["extra"] == pytest.approx(plain.features.square().mean().item())
+    assert report.named()["extra"].item() == pytest.approx(plain.features.square().mean().item())
 
 
 def test_local_views_do_not_change_the_global_views_features():

@@ -226,7 +226,7 @@ def test_requests_are_acknowledged_and_nonsense_is_ignored(runs, tiny):
     assert record.last("checkpoint") is not None
 
 
-def test_a_loss_that_is_no_number_stops_before_the_update(runs, tiny, monkeypatch):
+def test_a_loss_that_is_no_number_ends_the_run_and_no_checkpoint_knows_of_it(runs, tiny, monkeypatch):
     path = prepare("digits", name="nan", changes=tiny)
     loss = steps.twist_loss
     calls = []
@@ -240,7 +240,7 @@ def test_a_loss_that_is_no_number_stops_before_the_update(runs, tiny, monkeypatc
     outcome = attempt(path, 1)
     assert outcome["reason"] == "failed"
     assert outcome["type"] == "NotFiniteError"
-    assert "sharpness became nan at step 6, before the update" in outcome["message"]
+    assert "sharpness became nan at step 6; the last checkpoint is from before it" in outcome["message"]
     newest = checkpoints.checkpoint_folders(path)[-1]
     assert newest.name == step_folder(4)
     assert all(value.isfinite().all() for value in weights(path, 4)[0].values())
@@ -257,8 +257,8 @@ def test_training_in_this_process_gives_a_run_like_any_other(runs, tiny, capfd):
 def test_an_interrupt_of_this_process_checkpoints_and_stops(runs, tiny, monkeypatch):
     step = training.Loop._train_step
 
-    def interrupt(loop, views, values, began):
-        step(loop, views, values, began)
+    def interrupt(loop):
+        step(loop)
         if loop.step == 5:
             signal.raise_signal(signal.SIGINT)
 

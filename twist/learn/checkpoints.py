@@ -109,6 +109,7 @@ def load(folder: Path, state: TrainState) -> dict[str, Any]:
     state.optimizer.load_state_dict(
         {"state": _join(moments, details["optimizer_scalars"]), "param_groups": details["optimizer_groups"]}
     )
+    _lay_out_as_weights(state.optimizer)
     _restore_random_state(load_tensors((folder / "random.safetensors").read_bytes()), state)
     state.step = details["step"]
     return details["facts"]
@@ -155,6 +156,14 @@ def _join(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict
         index, _, name = key.partition(".")
         joined.setdefault(int(index), {})[name] = value
     return joined
+
+
+def _lay_out_as_weights(optimizer: torch.optim.Optimizer) -> None:
+    # Files keep no strides, and a fused optimizer walks through weights and moments by their storage.
+    for weight, moments in optimizer.state.items():
+        for name, value in moments.items():
+            if isinstance(value, Tensor) and value.shape == weight.shape:
+                moments[name] = torch.empty_like(weight, dtype=value.dtype).copy_(value)
 
 
 def _random_state(state: TrainState) -> dict[str, Tensor]:

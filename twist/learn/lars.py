@@ -91,30 +91,30 @@ class LARS(torch.optim.Optimizer):
         gradients = [weight.grad for weight in weights if weight.grad is not None]
         norms = torch.stack(torch._foreach_norm(gradients))
         finite = norms.isfinite()
-        steps = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
         scale = torch.full_like(norms, group["lr"])
         if group["adapt"]:
             sizes = torch.stack(torch._foreach_norm(weights))
             resistance = norms + group["weight_decay"] * sizes
             scale = scale * group["trust"] * sizes / torch.where(resistance > 0, resistance, 1.0)
-        steps = list(torch._foreach_mul(steps, list(scale.unbind())))
+        steps = list(torch._foreach_add(gradients, weights, alpha=group["weight_decay"]))
+        torch._foreach_mul_(steps, list(scale.unbind()))
+        steps = [torch.where(sound, step, 0.0) for sound, step in zip(finite.unbind(), steps, strict=True)]
         if group["momentum"]:
-            steps = self._with_momentum(weights, steps, finite, group)
-        for weight, step, sound in zip(weights, steps, finite.unbind(), strict=True):
-            weight.sub_(torch.where(sound, step, 0.0))
+            steps = self._with_momentum(weights, steps, norms, group)
+        torch._foreach_sub_(weights, steps)
 
     def _with_momentum(
-        self, weights: list[Tensor], steps: list[Tensor], finite: Tensor, group: dict[str, Any]
+        self, weights: list[Tensor], steps: list[Tensor], norms: Tensor, group: dict[str, Any]
     ) -> list[Tensor]:
-        moved = []
-        for weight, step, sound in zip(weights, steps, finite.unbind(), strict=True):
-            state = self.state[weight]
-            step = torch.where(sound, step, 0.0)
-            if "momentum_buffer" not in state:
-                state["momentum_buffer"] = step.clone(memory_format=torch.preserve_format)
-            else:
-                kept = group["momentum"] * state["momentum_buffer"] + (1 - group["dampening"]) * step
-                state["momentum_buffer"].copy_(torch.where(sound, kept, state["momentum_buffer"]))
-            buffer = state["momentum_buffer"]
-            moved.append(step + group["momentum"] * buffer if group["nesterov"] else buffer)
-        return moved
+        known = [index for index, weight in enumerate(weights) if "momentum_buffer" in self.state[weight]]
+        for index in set(range(len(weights))).difference(known):
+            buffer = steps[index].clone(memory_format=torch.preserve_format)
+            self.state[weights[index]]["momentum_buffer"] = buffer
+        buffers = [self.state[weight]["momentum_buffer"] for weight in weights]
+        if known:
+            # Where a gradient was no number the step is 0, and the buffer keeps all of itself.
+            kept = torch.ones_like(norms).masked_fill_(norms.isfinite(), group["momentum"]).unbind()
+            old = [buffers[index] for index in known]
+            torch._foreach_mul_(old, [kept[index] for index in known])
+            torch._foreach_add_(old, [steps[index] for index in known], alpha=1 - group["dampening"])
+        return list(torch._foreach_add(steps, buffers, alpha=group["momentum"])) if group["nesterov"] else buffers

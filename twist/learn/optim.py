@@ -32,6 +32,8 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optim
     if config.optimizer == "lars":
         groups = [weights, {**biases, "adapt": False}]
         return LARS(groups, lr=config.learning_rate, momentum=config.momentum, trust=config.trust)
+    # One pass over all weights in place of a dozen.
+    fused = next(network.parameters()).device.type in ("cpu", "cuda")
     if config.optimizer == "sgd":
-        return torch.optim.SGD([weights, biases], lr=config.learning_rate, momentum=config.momentum)
-    return torch.optim.AdamW([weights, biases], lr=config.learning_rate, betas=config.betas)
+        return torch.optim.SGD([weights, biases], lr=config.learning_rate, momentum=config.momentum, fused=fused)
+    return torch.optim.AdamW([weights, biases], lr=config.learning_rate, betas=config.betas, fused=fused)

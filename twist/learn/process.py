@@ -121,6 +121,17 @@ def environment(device: torch.device) -> dict[str, Any]:
     }
 
 
+def tune_arithmetic() -> None:
+    """Trade what nobody misses for speed, in the whole process: only ever called in a training process of our own.
+
+    Numbers below the smallest normal float become 0, as a CPU takes a hundred times longer for them. On a GPU, float32
+    products may use TF32, and the fastest convolution is looked for.
+    """
+    torch.set_flush_denormal(True)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.fp32_precision = "tf32"
+
+
 def tune_malloc() -> None:
     """Keep freed activations in the process instead of returning them to the kernel after every step (glibc only).
 

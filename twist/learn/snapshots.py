@@ -8,6 +8,7 @@ from jaxtyping import Shaped
 from torch import Tensor
 
 from twist.learn import diagnostics, information
+from twist.learn.compute import as_written
 from twist.learn.networks import TwistNet
 from twist.learn.views import plain_view
 from twist.runs.config import Recipe
@@ -43,11 +44,12 @@ def take(
     was_training = network.training
     network.eval()
     features, logits = [], []
-    for batch in images.split(max(64, recipe.optim.batch_size * 2)):
-        view = plain_view(batch.to(device, non_blocking=True), recipe.views)
-        outputs = network(view.contiguous(memory_format=torch.channels_last))
-        features.append(outputs.features.float())
-        logits.append(outputs.logits.float())
+    with as_written(network):
+        for batch in images.split(max(64, recipe.optim.batch_size * 2)):
+            view = plain_view(batch.to(device, non_blocking=True), recipe.views)
+            outputs = network(view.contiguous(memory_format=torch.channels_last))
+            features.append(outputs.features.float())
+            logits.append(outputs.logits.float())
     network.train(was_training)
     all_features, all_logits = torch.cat(features), torch.cat(logits)
     temperature = recipe.objective.temperature

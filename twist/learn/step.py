@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from twist.learn import distributed
+from twist.learn.compute import autocast
 from twist.learn.networks import TwistNet
 from twist.learn.norms import SyncNorm
 from twist.learn.objective import LossTerms, teacher_loss, twist_loss
@@ -33,7 +33,8 @@ class TrainState:
     step: int = 0
 
 
-class StepReport(NamedTuple):
+@dataclass(frozen=True)
+class StepReport:
     """What one step saw, on this process.
 
     Attributes
@@ -46,8 +47,12 @@ class StepReport(NamedTuple):
         What that stage learned from; None before it.
     extra
         The person's own term, unweighted; None without one.
-    features, logits
-        Of all views, before the weights moved: rows view-major; one tensor per view.
+    features
+        Of all views, before the weights moved; rows view-major.
+    logits_of_heads
+        One tensor per view, for every head.
+    speaking
+        Index of the head that speaks, on the device; None with a single head.
     """
 
     total: Float[Tensor, ""]
@@ -55,10 +60,16 @@ class StepReport(NamedTuple):
     self_label: SelfLabelTerms | None
     extra: Tensor | None
     features: Float[Tensor, "R D"]
-    logits: list[Float[Tensor, "N C"]]
+    logits_of_heads: list[list[Float[Tensor, "N C"]]]
+    speaking: Tensor | None
 
-    def numbers(self) -> dict[str, float]:
-        """Loss and terms by name, means over the processes, with one wait for the device."""
+    @property
+    def logits(self) -> list[Float[Tensor, "N C"]]:
+        """Logits of the head that speaks, one tensor per view; with several heads the device is waited for."""
+        return self.logits_of_heads[0 if self.speaking is None else int(self.speaking)]
+
+    def named(self) -> dict[str, Tensor]:
+        """Loss and terms by name, scalars on the device."""
         named = {name: value for name, value in self.terms._asdict().items() if name != "total"}
         named["total"] = self.total
         if self.self_label is not None:
@@ -66,8 +77,12 @@ class StepReport(NamedTuple):
             named["self_label_share"] = self.self_label.share
         if self.extra is not None:
             named["extra"] = self.extra
-        values = distributed.mean(torch.stack([value.detach().float() for value in named.values()]))
-        return dict(zip(named, values.tolist(), strict=True))
+        return named
+
+
+def over_processes(named: Mapping[str, Tensor]) -> Float[Tensor, " K"]:
+    """Named scalars in their order, each the mean over the processes, in one tensor on the device."""
+    return distributed.mean(torch.stack([value.detach().float() for value in named.values()]))
 
 
 def make_teacher(network: TwistNet) -> TwistNet:
@@ -84,6 +99,7 @@ def evaluate_loss(
     values: StepValues,
     *,
     extra: ExtraTerm | None = None,
+    precision: torch.dtype = torch.float32,
 ) -> StepReport:
     """The loss of a batch, ready for ``report.total.backward()``.
 
@@ -99,24 +115,39 @@ def evaluate_loss(
         The stage and the quantile of this step.
     extra
         A person's own term of the views' logits and the features.
+    precision
+        Number format inside the network; whatever it is, losses are computed in float32 at least.
+
+    Notes
+    -----
+    Nothing waits for the device.
     """
-    network, device = state.network, views[0].device
-    with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+    network = state.network
+    with autocast(views[0].device, precision):
         features, heads = network.forward_heads(views)
         source = None if state.teacher is None else _ask(state.teacher, views[:2], recipe.teacher)
     features = _at_least_float32(features)
     logits_of_heads = [list(_at_least_float32(rows).chunk(len(views))) for rows in heads]
     by_head = [_loss_of_head(logits, source, recipe, values) for logits in logits_of_heads]
-    totals = torch.stack([total for total, _, _ in by_head])
-    speaking = network.speaking_head
-    logits, (_, terms, self_label) = logits_of_heads[speaking], by_head[speaking]
-    total, own = totals.mean(), None
+    total = torch.stack([total for total, _, _ in by_head]).mean()
+    # Which head speaks is known to the device alone: what it says is picked there.
+    speaking = network.losses.argmin() if network.more_heads else None
+    terms = LossTerms(*(_pick(speaking, values) for values in zip(*(terms for _, terms, _ in by_head), strict=True)))
+    taught = [self_label for _, _, self_label in by_head if self_label is not None]
+    self_label = SelfLabelTerms(*(_pick(speaking, v) for v in zip(*taught, strict=True))) if taught else None
+    own = None
     if extra is not None:
-        of_heads = torch.stack([_own_term(extra, rows, features) for rows in logits_of_heads])
-        total, own = total + recipe.objective.extra_weight * of_heads.mean(), of_heads[speaking]
+        of_heads = [_own_term(extra, logits, features) for logits in logits_of_heads]
+        total = total + recipe.objective.extra_weight * torch.stack(of_heads).mean()
+        own = _pick(speaking, of_heads)
     # The TWIST loss tells the heads apart in every stage: pseudo labels are easiest where classes have merged.
     network.note_losses(distributed.mean(torch.stack([terms.total.detach() for _, terms, _ in by_head])))
-    return StepReport(total, terms, self_label, own, features, logits)
+    return StepReport(total, terms, self_label, own, features, logits_of_heads, speaking)
+
+
+def _pick(speaking: Tensor | None, of_heads: Sequence[Tensor]) -> Tensor:
+    """The value of the head that speaks."""
+    return of_heads[0] if speaking is None else torch.stack(list(of_heads)).index_select(0, speaking[None])[0]
 
 
 def move_weights(state: TrainState, loss: Float[Tensor, ""], recipe: Recipe, values: StepValues) -> Float[Tensor, ""]:

@@ -18,11 +18,11 @@ from twist.runs.groups import (
     NetworkConfig,
     ObjectiveConfig,
     OptimConfig,
-    RecordConfig,
     SelfLabelConfig,
     TeacherConfig,
     ViewsConfig,
 )
+from twist.runs.running import ComputeConfig, RecordConfig
 
 __all__ = ["OWN_CODE", "ConfigError", "nearest"]
 
@@ -39,6 +39,7 @@ class Recipe:
     optim: OptimConfig = OptimConfig()
     teacher: TeacherConfig = TeacherConfig()
     self_label: SelfLabelConfig = SelfLabelConfig()
+    compute: ComputeConfig = ComputeConfig()
     record: RecordConfig = RecordConfig()
     seed: int = field(0, "Seed of weights, order and views; another seed is another run of the same recipe.")
     device: str = field("auto", "Where to compute: auto, cpu, cuda, cuda:N or mps; auto takes a GPU when there is one.")

@@ -386,21 +386,3 @@ class SelfLabelConfig:
         require_share("self_label.threshold", self.threshold)
         require_range("self_label.crop_scale", self.crop_scale, 1e-4, 1.0)
         require_range("self_label.local_crop_scale", self.local_crop_scale, 1e-4, 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordConfig:
-    """What is written down while the run goes on, and how often."""
-
-    log_every_steps: int = field(1, "Steps between two lines of loss terms in the event log.")
-    diagnose_every_steps: int = field(10, "Steps between two sets of collapse numbers of the augmented batch.")
-    snapshot_every_epochs: float = field(5.0, "Epochs between two snapshots of the watch images.")
-    checkpoint_every_epochs: float = field(10.0, "Epochs between two checkpoints; at most this much is lost by a kill.")
-    watch_images: int = field(10_000, "Largest number of fixed images whose entropy and class are followed.")
-    keep_checkpoints: int = field(2, "Newest checkpoints kept on disk, at least 1.")
-
-    def __post_init__(self):
-        for name in ("log_every_steps", "diagnose_every_steps", "watch_images", "keep_checkpoints"):
-            require(getattr(self, name) >= 1, f"record.{name}", getattr(self, name), "give 1 or more")
-        for name in ("snapshot_every_epochs", "checkpoint_every_epochs"):
-            require(getattr(self, name) > 0, f"record.{name}", getattr(self, name), "give a number above 0")

@@ -1,0 +1,135 @@
+"""The loop as a device sees it: nothing waits in the middle, and numbers that come late are complete and in order."""
+
+from collections import Counter
+
+import pytest
+import torch
+from loop import STEPS, assert_equal_weights, attempt
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from twist.learn import loop as loops
+from twist.learn.process import Requests
+from twist.learn.readings import Readings
+from twist.runs.attempts import attempt_folder
+from twist.runs.launcher import prepare
+from twist.runs.record import RunRecord, RunWriter
+from twist.runs.store import step_folder
+
+VARIANTS = {
+    "two views": {},
+    "color": {"data.source": "color.npz"},
+    "fast color": {"data.source": "color.npz", "views.color": "fast"},
+    "multi-crop": {"views.num_local_views": 2, "views.local_size": 8},
+    "several heads": {"network.num_heads": 3},
+    "teacher": {"teacher.enabled": True},
+    "self-labelling": {"optim.epochs": 1, "self_label.epochs": 2},
+    "lars": {"optim.optimizer": "lars"},
+    "clipping": {"optim.clip_norm": 1.0},
+}
+#: Operators whose result a host needs before it can go on.
+WAITS = ("_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2")
+
+
+class CountWaits(TorchDispatchMode):
+    """Counts the operators for which a host would wait for its device."""
+
+    def __init__(self):
+        super().__init__()
+        self.waits = Counter()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        name = func.overloadpacket.__name__
+        by_mask = name in ("index", "index_put_", "index_put") and any(
+            each is not None and each.dtype in (torch.bool, torch.uint8) for each in args[1]
+        )
+        if name in WAITS or by_mask:
+            self.waits[name] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.fixture
+def color(tmp_path):
+    import numpy as np
+
+    path = tmp_path / "color.npz"
+    np.savez(path, images=np.random.default_rng(0).integers(0, 256, (200, 12, 12, 3), dtype=np.uint8))
+    return str(path)
+
+
+def late(monkeypatch):
+    """Readings as late as on a GPU."""
+    monkeypatch.setattr(loops, "Readings", lambda device: Readings(device, lag=4))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_no_step_waits_for_the_device(runs, tiny, monkeypatch, variant, color):
+    changes = {**tiny, "record.diagnose_every_steps": 1000, **VARIANTS[variant]}
+    if changes.get("data.source") == "color.npz":
+        changes |= {"data.source": color, "views.saturation": 0.2, "views.hue": 0.1, "views.gray_probability": 0.2}
+        changes |= {"views.blur_probability": (0.5, 0.5), "views.solarize_probability": (0.2, 0.2)}
+    late(monkeypatch)
+    counted, step = [], loops.Loop._train_step
+
+    def count(loop):
+        with CountWaits() as seen:
+            step(loop)
+        counted.append(dict(seen.waits))
+
+    monkeypatch.setattr(loops.Loop, "_train_step", count)
+    assert attempt(prepare("digits", name="counted", changes=changes), 1)["reason"] == "completed"
+    assert len(counted) == STEPS
+    assert counted[1:-1] == [{}] * (STEPS - 2)  # the first and the last step are diagnosed
+
+
+def test_the_count_sees_a_wait(runs, tiny, monkeypatch):
+    """Negative control."""
+    with CountWaits() as seen:
+        torch.ones(3).sum().item()
+        torch.arange(3)[torch.tensor([True, False, True])]
+    assert seen.waits == {"_local_scalar_dense": 1, "index": 1} or "nonzero" in seen.waits
+
+
+def test_readings_that_come_late_are_the_same_and_all_there(runs, tiny, monkeypatch):
+    at_once, behind = (prepare("digits", name=name, changes=tiny) for name in ("at-once", "behind"))
+    attempt(at_once, 1)
+    late(monkeypatch)
+    attempt(behind, 1)
+    assert_equal_weights(at_once, behind)
+    tables = []
+    for path in (at_once, behind):
+        record = RunRecord(path)
+        record.poll()
+        tables.append(record.metrics().drop(columns=["train/images_per_s", "clock_s"], errors="ignore"))
+    assert tables[0].index.tolist() == list(range(1, STEPS + 1))
+    assert tables[0].equals(tables[1])
+
+
+def test_a_late_reading_that_is_no_number_ends_the_run_before_anything_is_saved(runs, tiny, monkeypatch):
+    from twist.learn import checkpoints
+    from twist.learn import step as steps
+
+    path = prepare("digits", name="nan", changes=tiny)
+    late(monkeypatch)
+    loss, calls = steps.twist_loss, []
+
+    def poisoned(logits, **options):
+        calls.append(1)
+        terms = loss(logits, **options)
+        return terms._replace(total=terms.total * float("nan")) if len(calls) == 7 else terms
+
+    monkeypatch.setattr(steps, "twist_loss", poisoned)
+    outcome = attempt(path, 1)
+    assert "became nan at step 7" in outcome["message"]
+    assert [folder.name for folder in checkpoints.checkpoint_folders(path)] == [step_folder(4)]
+
+
+def test_images_a_second_are_those_of_the_steps_between_two_lines(runs, tiny, monkeypatch):
+    path = prepare("digits", name="paced", changes={**tiny, "record.log_every_steps": 3})
+    attempt_folder(path, 1).mkdir(parents=True)
+    clock = iter(range(10_000))
+    monkeypatch.setattr(loops.time, "perf_counter", lambda: float(next(clock)))
+    loops.Loop(path, RunWriter(path, 1), Requests(path, supervisor=None)).run()
+    record = RunRecord(path)
+    record.poll()
+    rates = record.metrics()["train/images_per_s"].dropna()
+    assert (rates > 0).all() and rates.max() <= 3 * 50

@@ -1,0 +1,331 @@
+"""The training loop: images, views, network, objective, optimizer and record, wired together."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from twist.learn import checkpoints, compute, datasets, diagnostics, snapshots
+from twist.learn.feed import Feed
+from twist.learn.networks import build_network
+from twist.learn.optim import make_optimizer
+from twist.learn.own_code import fingerprint, load_own
+from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, environment
+from twist.learn.readings import Reading, Readings
+from twist.learn.schedules import StepValues, values_at
+from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights, over_processes
+from twist.runs.attempts import attempt_folder
+from twist.runs.batch import batch_warnings
+from twist.runs.config import ConfigError
+from twist.runs.launcher import check_batch
+from twist.runs.own_code import own_parts
+from twist.runs.record import RunRecord, RunWriter
+from twist.runs.store import read_json, sweep, write_json
+
+
+class NotFiniteError(ArithmeticError):
+    """A loss or a gradient that is not a number: nothing is saved after the step in which it came up."""
+
+
+class Loop:
+    """Training of one run, from its newest checkpoint to its end.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    writer
+        Where everything is recorded.
+    requests
+        What is asked from outside.
+    on_metrics
+        Called with (step, total steps, metrics) at every logged step.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        writer: RunWriter,
+        requests: Requests,
+        on_metrics: Callable[[int, int, dict[str, float]], None] | None = None,
+    ):
+        self.path = path
+        self.writer = writer
+        self.requests = requests
+        self.on_metrics = on_metrics
+        self.recipe = RunRecord(path).recipe
+        self.state: TrainState
+        self.nobody_taught_before = False
+
+    @property
+    def step(self) -> int:
+        """Steps done; 0 before the images are loaded."""
+        return self.state.step if hasattr(self, "state") else 0
+
+    def run(self) -> str:
+        """Train to the end or to a request to stop; returns ``completed`` or ``stopped``."""
+        recipe = self.recipe
+        self.device = choose_device(recipe.device)
+        compute.check_compiler(recipe.compute.compile, self.device)
+        images = datasets.load(recipe.data, run_folder=self.path)
+        check_batch(recipe, len(images))
+        self.steps_per_epoch = len(images) // recipe.optim.batch_size
+        self.total_steps = recipe.total_epochs * self.steps_per_epoch
+        self.state = self._make_state(images)
+        self.extra_term = self._own(recipe.objective.extra)
+        self.feed = Feed(
+            images, recipe, self.device, steps_per_epoch=self.steps_per_epoch, extra=self._own(recipe.views.extra)
+        )
+        self.readings = Readings(self.device)
+        torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
+        self._begin(images)
+        watched = self._watch(images)
+        self.state.network.train()
+        if self.step == 0:
+            self._snapshot(watched)
+        self._restart_clock()
+        while self.step < self.total_steps:
+            if not self._answer():
+                return "stopped"
+            self._train_step()
+            if self._due(recipe.record.snapshot_every_epochs):
+                self._snapshot(watched)
+            if self._due(recipe.record.checkpoint_every_epochs):
+                self._checkpoint()
+        return "completed"
+
+    def _make_state(self, images: datasets.ImageSet) -> TrainState:
+        recipe = self.recipe
+        network = build_network(
+            recipe.network,
+            in_channels=images.images.shape[1],
+            seed=recipe.seed,
+            image_size=recipe.views.size,
+            run_folder=self.path,
+        )
+        network = network.to(self.device).to(memory_format=torch.channels_last)
+        teacher = make_teacher(network) if recipe.teacher.enabled else None
+        return TrainState(network, make_optimizer(network, recipe.optim), teacher)
+
+    def _answer(self) -> bool:
+        """Do what was asked since the last step; whether the loop goes on."""
+        self.requests.look(self.writer, self.step)
+        if self.requests.hold and not self.requests.stop:
+            self._hold()
+        if self.requests.stop or self.requests.checkpoint:
+            self._checkpoint()
+        return not self.requests.stop
+
+    def _begin(self, images: datasets.ImageSet) -> None:
+        """Load the newest checkpoint, and say what this attempt starts from and runs on."""
+        facts = {**environment(self.device), "images": images.fingerprint, "compile": self.recipe.compute.compile}
+        for name, reference in own_parts(self.recipe).items():
+            facts[name] = fingerprint(reference, run_folder=self.path)
+        self._check_same_images(images)
+        for folder in ("snapshots", "checkpoints"):
+            sweep(self.path / folder)
+        saved, notes = checkpoints.load_newest(self.path, self.state)
+        facts["precision"] = self._prepare_network(saved or {})
+        self.writer.event(
+            "start",
+            step=self.step,
+            from_step=self.step,
+            steps_per_epoch=self.steps_per_epoch,
+            total_steps=self.total_steps,
+            batch_size=self.recipe.optim.batch_size,
+            num_images=len(images),
+            num_classes=self.recipe.network.num_classes,
+            device=str(self.device),
+            threads=torch.get_num_threads(),
+            precision=facts["precision"],
+            images=images.name,
+        )
+        for note in [*notes, *batch_warnings(self.recipe, len(images))]:
+            self.writer.event("warning", step=self.step, message=note)
+        changed = [f"{key}: {then} → {facts.get(key)}" for key, then in (saved or {}).items() if then != facts.get(key)]
+        if changed:
+            message = f"this resume is not bitwise exact: {', '.join(changed)}"
+            self.writer.event("warning", step=self.step, message=message)
+        self.facts = facts
+        write_json(attempt_folder(self.path, self.writer.attempt) / "environment.json", facts)
+
+    def _prepare_network(self, saved: dict[str, Any]) -> str:
+        """Choose the number format, which an automatic choice keeps for the whole run, and compile; the format."""
+        state, wanted = self.state, self.recipe.compute
+        state.network.train()
+        precision = wanted.precision
+        if precision == "auto":
+            same_device = saved.get("device_name") == environment(self.device)["device_name"]
+            precision = saved.get("precision", precision) if same_device else precision
+            precision = compute.choose_precision(
+                precision, state.network, self.device, make_views=lambda: self.feed.views(self.step)
+            )
+        self.precision = compute.PRECISIONS[precision]
+        for network in (state.network, state.teacher):
+            if network is not None:
+                compute.compile_network(network, wanted.compile)
+        self.compiles_now = wanted.compile != "off"
+        return precision
+
+    def _check_same_images(self, images: datasets.ImageSet) -> None:
+        # The watch images, and with them every snapshot, belong to the images of the first attempt.
+        first = read_json(attempt_folder(self.path, 1) / "environment.json").get("images")
+        if first is not None and first != images.fingerprint:
+            raise ConfigError(
+                f"{self.recipe.data.source} holds other images than when {self.path.name} began "
+                f"({images.fingerprint}, then {first}): bring the old ones back, or launch a new run"
+            )
+
+    def _watch(self, images: datasets.ImageSet) -> Tensor:
+        """Choose the watch images and write down, once, what views show of them."""
+        chosen = snapshots.watch_indices(len(images), self.recipe.record.watch_images, images.labels)
+        watched = images.images[chosen]
+        if not (self.path / "watch" / "manifest.json").is_file():
+            self.writer.watch(
+                watched.numpy(),
+                images.sample_ids[chosen].numpy(),
+                None if images.labels is None else images.labels[chosen].numpy(),
+                images.label_names,
+            )
+        return watched
+
+    def _own(self, reference: str | None) -> Callable[..., Any] | None:
+        return None if reference is None else load_own(reference, run_folder=self.path)
+
+    def _train_step(self) -> None:
+        """One update, and whatever numbers of it and of earlier ones are there by then."""
+        recipe, state = self.recipe, self.state
+        values = values_at(self.step, recipe, self.steps_per_epoch)
+        if values.self_labelling and self.step == recipe.optim.epochs * self.steps_per_epoch:
+            self.writer.event("stage", step=self.step, name="self_labelling")
+        began = time.perf_counter()
+        views = self.feed.views(self.step)
+        report = evaluate_loss(state, views, recipe, values, extra=self.extra_term, precision=self.precision)
+        gradient_norm = move_weights(state, report.total, recipe, values)
+        if self.step < self.total_steps:
+            self.feed.prepare(self.step)
+        named = {**report.named(), "gradient_norm": gradient_norm}
+        self.readings.put(self.step, list(named), over_processes(named), self._known(report, values))
+        if self.compiles_now:
+            self._say_what_compiling_took(began)
+        self._read(self.readings.all() if self.step == self.total_steps else self.readings.arrived())
+
+    def _say_what_compiling_took(self, began: float) -> None:
+        self._read(self.readings.all())  # the device may still be at it
+        self.compiles_now = False
+        seconds = time.perf_counter() - began
+        message = (
+            f"the first step, in which torch.compile did its work, took {seconds:.1f} s; a later run finds it cached"
+        )
+        self.writer.event("note", step=self.step, message=message, seconds=round(seconds, 2))
+        self._restart_clock()
+
+    def _known(self, report: StepReport, values: StepValues) -> dict[str, float]:
+        """What is logged of a step beside the terms; every so often the collapse numbers, which wait for the device."""
+        known = {"learning_rate": values.learning_rate}
+        if self.step == 1 or self.step % self.recipe.record.diagnose_every_steps == 0 or self.step == self.total_steps:
+            known |= diagnostics.summarize(
+                [view.detach() for view in report.logits],
+                report.features.detach(),
+                temperature=self.recipe.objective.temperature,
+            )
+        return known
+
+    def _read(self, readings: Iterable[Reading]) -> None:
+        """End the run at a number that is none; log the readings that are due."""
+        for step, numbers, known in readings:
+            self._check_finite(step, numbers)
+            if numbers.get("self_label_share") == 0:
+                self._say_that_nobody_teaches(step, numbers["self_label_threshold"])
+            del numbers["gradient_norm"]
+            if step % self.recipe.record.log_every_steps == 0 or step == self.total_steps:
+                self._log(step, {**numbers, **known})
+
+    def _log(self, step: int, numbers: dict[str, float]) -> None:
+        metrics = {f"train/{name}": value for name, value in numbers.items()}
+        metrics["train/mutual_information"] = numbers["diversity"] - numbers["sharpness"]
+        seconds = time.perf_counter() - self.clock_began
+        metrics["train/images_per_s"] = (step - self.clock_step) * self.recipe.optim.batch_size / seconds
+        self.writer.metrics(step, step / self.steps_per_epoch, metrics)
+        if self.on_metrics is not None:
+            self.on_metrics(step, self.total_steps, metrics)
+        self._restart_clock(step)
+
+    def _restart_clock(self, step: int | None = None) -> None:
+        """Count images a second from here on: from the last reading, or after something else took its time."""
+        self.clock_step = self.step if step is None else step
+        self.clock_began = time.perf_counter()
+
+    def _say_that_nobody_teaches(self, step: int, threshold: float) -> None:
+        if self.nobody_taught_before:
+            return
+        self.nobody_taught_before = True
+        self.writer.event(
+            "warning",
+            step=step,
+            message=f"no sample of the batch is more confident than {threshold:.3f}, so nothing was learned in this "
+            "step (train/self_label_share tells of later ones); raise self_label.quantile or optim.batch_size",
+        )
+
+    def _check_finite(self, step: int, numbers: Mapping[str, float]) -> None:
+        broken = [name for name, value in numbers.items() if not math.isfinite(value)]
+        if not broken:
+            return
+        terms = {f"train/{name}": value for name, value in numbers.items() if name != "gradient_norm"}
+        self.writer.metrics(step, step / self.steps_per_epoch, terms)
+        optim = self.recipe.optim
+        if broken == ["gradient_norm"]:
+            raise NotFiniteError(
+                f"the gradient's norm became {numbers['gradient_norm']} at step {step}, the loss being finite; the "
+                "last checkpoint is from before it; launch a new run with a lower optim.learning_rate "
+                f"(now {optim.learning_rate:g}) or without your own backbone or term"
+            )
+        if "extra" in broken:
+            raise NotFiniteError(
+                f"objective.extra became {numbers['extra']} at step {step}; the last checkpoint is from before it: see "
+                f"what {self.recipe.objective.extra} makes of ordinary logits"
+            )
+        broken = [name for name in broken if name != "gradient_norm"]
+        raise NotFiniteError(
+            f"{' and '.join(broken)} became {numbers[broken[-1]]} at step {step}; the last checkpoint is from before "
+            f"it; launch a new run with a lower optim.learning_rate (now {optim.learning_rate:g}) or with "
+            "optim.clip_norm=1; resuming this one would meet the same number"
+        )
+
+    def _epoch(self) -> float:
+        return self.step / self.steps_per_epoch
+
+    def _due(self, every_epochs: float) -> bool:
+        every = max(1, round(every_epochs * self.steps_per_epoch))
+        return self.step % every == 0 or self.step == self.total_steps
+
+    def _snapshot(self, watched: Tensor) -> None:
+        self._read(self.readings.all())
+        columns, summary = snapshots.take(self.state.network, watched, self.recipe)
+        self.writer.snapshot(self.step, self._epoch(), columns, summary)
+        self._restart_clock()
+
+    def _checkpoint(self) -> None:
+        self._read(self.readings.all())
+        self.requests.checkpoint = False
+        self.writer.sync()
+        folder = checkpoints.save(self.path, self.state, self.facts, keep=self.recipe.record.keep_checkpoints)
+        self.writer.event("checkpoint", step=self.step, folder=folder.name)
+        self._restart_clock()
+
+    def _hold(self) -> None:
+        self._read(self.readings.all())
+        self.writer.event("hold", step=self.step)
+        while self.requests.hold and not self.requests.stop:
+            if self.requests.checkpoint:
+                self._checkpoint()
+            time.sleep(CONTROL_EVERY_S)
+            self.requests.look(self.writer, self.step)
+        self.writer.event("continue", step=self.step)
+        self._restart_clock()
