@@ -175,14 +175,20 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
         return _print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
     placing = _start_layout(run) if options.report else None
     bar: ProgressBar | None = None
+    said = 0
 
     def draw(run: Run) -> None:
-        nonlocal bar
+        nonlocal bar, said
         run.record.poll()
         start, newest = run.record.last("start"), run.record.last("metrics")
         if bar is None and start is not None:
             bar = ProgressBar(start["total_steps"], start["from_step"])
-        if bar is not None and newest is not None:
+        if bar is None:
+            return
+        for note in _notes(run)[said:]:
+            bar.say(note)
+            said += 1
+        if newest is not None:
             bar.update(newest["step"], newest)
 
     try:
@@ -244,6 +250,7 @@ def _facts(run: Run) -> dict[str, Any]:
         "total_steps": status.total_steps,
         "message": status.message,
         "train_seconds": round(run.train_seconds, 2),
+        "notes": _notes(run),
         "warnings": [event["message"] for event in run.record.events if event["kind"] == "warning"],
     }
     verdict = run.verdict
@@ -261,8 +268,14 @@ def _facts(run: Run) -> dict[str, Any]:
     return facts
 
 
+def _notes(run: Run) -> list[str]:
+    return [event["message"] for event in run.record.events if event["kind"] == "note"]
+
+
 def _print_summary(run: Run, facts: dict[str, Any]) -> None:
     print(f"\n{run.name}: {run.status}")
+    for note in facts["notes"]:
+        print(f"  note: {note}")
     for warning in facts["warnings"]:
         print(f"  warning: {warning}")
     print(f"\n  {facts['verdict'].upper()}  {facts['sentence']}\n  {facts['advice']}")

@@ -84,6 +84,12 @@ def compile_network(network: nn.Module, mode: str) -> None:
         module.compile(mode=None if mode == "default" else mode, dynamic=False)
 
 
+def begin_step(mode: str) -> None:
+    """Tell CUDA graphs, where the mode has them, that what the last step left in their memory is no longer needed."""
+    if mode in ("reduce-overhead", "max-autotune"):
+        torch.compiler.cudagraph_mark_step_begin()
+
+
 def as_written(network: TwistNet) -> AbstractContextManager:
     """Within it a compiled network runs uncompiled: for batches of other sizes, which would each be compiled anew."""
     compiled = network.backbone._compiled_call_impl is not None

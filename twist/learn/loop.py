@@ -146,6 +146,9 @@ class Loop:
             precision=facts["precision"],
             images=images.name,
         )
+        if self.compiles_now:
+            message = "torch.compile works in the first step, which takes seconds to minutes"
+            self.writer.event("note", step=self.step, message=message)
         for note in [*notes, *batch_warnings(self.recipe, len(images))]:
             self.writer.event("warning", step=self.step, message=note)
         changed = [f"{key}: {then} → {facts.get(key)}" for key, then in (saved or {}).items() if then != facts.get(key)]
@@ -205,6 +208,7 @@ class Loop:
         if values.self_labelling and self.step == recipe.optim.epochs * self.steps_per_epoch:
             self.writer.event("stage", step=self.step, name="self_labelling")
         began = time.perf_counter()
+        compute.begin_step(recipe.compute.compile)
         views = self.feed.views(self.step)
         report = evaluate_loss(state, views, recipe, values, extra=self.extra_term, precision=self.precision)
         gradient_norm = move_weights(state, report.total, recipe, values)

@@ -43,6 +43,10 @@ class ProgressBar:
         self._bar.set_postfix(shown, refresh=False)
         self._bar.update(step - self._bar.n)
 
+    def say(self, message: str) -> None:
+        """Print a line above the bar."""
+        self._bar.write(message, file=sys.stderr)
+
     def close(self) -> None:
         """Draw the last state and free the line."""
         self._bar.close()
