@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from twist.learn import checkpoints, datasets, diagnostics, snapshots
+from twist.learn.batches import Batches
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
 from twist.learn.own_code import fingerprint, load_own
@@ -38,7 +39,11 @@ from twist.runs.record import RunRecord, RunWriter
 from twist.runs.store import read_json, sweep, write_json
 from twist.runs.supervisor import HEARTBEAT_S, beat, who_holds
 
-RESIDENT_BYTES = 4 * 2**30
+READING_SHARE = 0.1  # of the images, between two words on how many are decoded
+
+
+class _StoppedReading(Exception):
+    """A request to stop that came while images were decoded."""
 
 
 class NotFiniteError(ArithmeticError):
@@ -105,6 +110,9 @@ def _attempt(
     except (Exception, KeyboardInterrupt) as caught:
         error = caught
         outcome = _describe(caught, loop.step if loop else 0)
+    finally:
+        if loop is not None:
+            loop.close()
     writer.event("end", **{key: outcome[key] for key in ("step", "reason", "message")})
     writer.close()
     return outcome, error
@@ -160,6 +168,9 @@ class Loop:
         self.state: TrainState
         self.nobody_taught_before = False
         self.gradient_norm: Tensor | None = None
+        self.batches: Batches | None = None
+        self.order = functools.lru_cache(maxsize=1)(permutation)  # a pure function of the epoch, asked for every step
+        self.next_share_said = READING_SHARE
 
     @property
     def step(self) -> int:
@@ -170,8 +181,12 @@ class Loop:
         """Train to the end or to a request to stop; returns ``completed`` or ``stopped``."""
         recipe, optim = self.recipe, self.recipe.optim
         self.device = choose_device(recipe.device)
-        images = datasets.load(recipe.data, run_folder=self.path)
+        try:
+            images = datasets.load(recipe.data, run_folder=self.path, on_progress=self._say_reading)
+        except _StoppedReading:
+            return "stopped"
         check_batch(recipe, len(images))
+        self.num_images = len(images)
         self.steps_per_epoch = len(images) // optim.batch_size
         self.total_steps = recipe.total_epochs * self.steps_per_epoch
         network = build_network(
@@ -189,22 +204,17 @@ class Loop:
         torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
         self._begin(images)
         watched = self._watch(images)
-        pixels, sample_ids = images.images, images.sample_ids
-        if pixels.nbytes <= RESIDENT_BYTES:
-            pixels, sample_ids = pixels.to(self.device), sample_ids.to(self.device)
+        batches = self.batches = Batches(images, self._rows, self.total_steps, self.device)
         network.train()
         if self.step == 0:
             self._snapshot(watched)
-        order = functools.lru_cache(maxsize=1)(permutation)  # a pure function of the epoch, asked for at every step
         while self.step < self.total_steps:
             if not self._answer():
                 return "stopped"
             began = time.perf_counter()
             values = values_at(self.step, recipe, self.steps_per_epoch)
-            epoch, index = divmod(self.step, self.steps_per_epoch)
-            rows = slice(index * optim.batch_size, (index + 1) * optim.batch_size)
-            chosen = order(len(images), seed=recipe.seed, epoch=epoch)[rows].to(pixels.device)
-            batch, ids = pixels[chosen].to(self.device), sample_ids[chosen].to(self.device)
+            epoch = self.step // self.steps_per_epoch
+            batch, ids = batches.batch(self.step)
             stage = self._views_of_stage(values)
             views = make_views(batch, ids, stage, seed=recipe.seed, epoch=epoch, extra=self.extra_augmentation)
             self._train_step(views, values, began)
@@ -213,6 +223,26 @@ class Loop:
             if self._due(recipe.record.checkpoint_every_epochs):
                 self._checkpoint()
         return "completed"
+
+    def close(self) -> None:
+        """End what reads images in the background."""
+        if self.batches is not None:
+            self.batches.close()
+
+    def _rows(self, step: int) -> Tensor:
+        """Rows of the images in the batch of a step."""
+        epoch, index = divmod(step, self.steps_per_epoch)
+        size = self.recipe.optim.batch_size
+        return self.order(self.num_images, seed=self.recipe.seed, epoch=epoch)[index * size : (index + 1) * size]
+
+    def _say_reading(self, done: int, count: int) -> None:
+        """Say now and then how many images are decoded, and end that when a stop is asked for."""
+        self.requests.look(self.writer, self.step)
+        if self.requests.stop:
+            raise _StoppedReading
+        if done >= self.next_share_said * count:
+            self.next_share_said = done / count + READING_SHARE
+            self.writer.event("reading", step=self.step, done=done, count=count)
 
     def _answer(self) -> bool:
         """Do what was asked since the last step; whether the loop goes on."""
@@ -225,10 +255,9 @@ class Loop:
 
     def _begin(self, images: datasets.ImageSet) -> None:
         """Load the newest checkpoint, and say what this attempt starts from and runs on."""
-        facts = {**environment(self.device), "images": images.fingerprint}
+        facts = {**environment(self.device), "images": self._check_same_images(images)}
         for name, reference in own_parts(self.recipe).items():
             facts[name] = fingerprint(reference, run_folder=self.path)
-        self._check_same_images(images)
         for folder in ("snapshots", "checkpoints"):
             sweep(self.path / folder)
         saved, notes = checkpoints.load_newest(self.path, self.state)
@@ -244,8 +273,9 @@ class Loop:
             device=str(self.device),
             threads=torch.get_num_threads(),
             images=images.name,
+            keep=images.keep,
         )
-        for note in [*notes, *batch_warnings(self.recipe, len(images))]:
+        for note in [*notes, *images.notes, *batch_warnings(self.recipe, len(images))]:
             self.writer.event("warning", step=self.step, message=note)
         if saved is not None and saved != facts:
             changed = ", ".join(
@@ -256,14 +286,16 @@ class Loop:
         self.facts = facts
         write_json(attempt_folder(self.path, self.writer.attempt) / "environment.json", facts)
 
-    def _check_same_images(self, images: datasets.ImageSet) -> None:
+    def _check_same_images(self, images: datasets.ImageSet) -> str:
+        """The fingerprint that the run began with, or that of these images at its first attempt."""
         # The watch images, and with them every snapshot, belong to the images of the first attempt.
         first = read_json(attempt_folder(self.path, 1) / "environment.json").get("images")
-        if first is not None and first != images.fingerprint:
+        if first is not None and not images.has_fingerprint(first):
             raise ConfigError(
                 f"{self.recipe.data.source} holds other images than when {self.path.name} began "
                 f"({images.fingerprint}, then {first}): bring the old ones back, or launch a new run"
             )
+        return first or images.fingerprint
 
     def _watch(self, images: datasets.ImageSet) -> Tensor:
         """Choose the watch images and write down, once, what views show of them."""
