@@ -16,7 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
-from twist.learn import datasets
+from twist.learn import named_images
 from twist.learn.datasets import load
 from twist.runs.config import ConfigError, DataConfig
 from twist.runs.named_sets import IMAGENETTE_NAMES, NAMED_SETS
@@ -375,9 +375,10 @@ def test_a_damaged_photograph_of_imagenette_is_named(imagenette):
 def test_torchvision_knows_every_set_that_is_to_be_fetched():
     import torchvision.datasets
 
-    assert set(datasets._TORCHVISION) == {name for name, named in NAMED_SETS.items() if named.files}
-    assert all(hasattr(torchvision.datasets, name) for name in datasets._TORCHVISION.values())
-    assert set(datasets._NAMED) == set(NAMED_SETS)
+    assert set(named_images.TORCHVISION) == {name for name, named in NAMED_SETS.items() if named.files}
+    assert all(hasattr(torchvision.datasets, name) for name in named_images.TORCHVISION.values())
+    of_files = {name for name, named in NAMED_SETS.items() if named.image_size is not None}
+    assert set(named_images._READERS) == set(NAMED_SETS) - of_files
 
 
 def write_mnist(root):
@@ -426,7 +427,7 @@ def test_a_download_that_fails_is_one_sentence(name, tmp_path, monkeypatch):
     def failing(*args, **kwargs):
         raise RuntimeError("Error downloading it:\nTried here, got:\n<urlopen error>\n")
 
-    monkeypatch.setattr(f"torchvision.datasets.{datasets._TORCHVISION[name]}", failing)
+    monkeypatch.setattr(f"torchvision.datasets.{named_images.TORCHVISION[name]}", failing)
     config = DataConfig(source=name, root=str(tmp_path), download=True)
     assert_refused(config, name, repr(str(tmp_path)), "Tried here, got: <urlopen error>", "is there a connection?")
 

@@ -9,13 +9,12 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from twist.learn.batches import Batches
 from twist.learn.datasets import ImageSet
 from twist.learn.random import permutation
 from twist.learn.schedules import values_at
 from twist.learn.views import ExtraAugmentation, make_views
 from twist.runs.config import Recipe, ViewsConfig
-
-RESIDENT_BYTES = 4 * 2**30
 
 
 class Feed:
@@ -24,7 +23,7 @@ class Feed:
     Parameters
     ----------
     images
-        What is learned from; a set that fits is kept on the device.
+        What is learned from.
     recipe
         Its views, batch size and seed.
     device
@@ -36,7 +35,8 @@ class Feed:
 
     Notes
     -----
-    On CUDA, `prepare` makes the views of a later step on a stream of its own, beside the network's work.
+    `close` ends the threads that read images where those do not fit on the device. On CUDA, `prepare` makes the views
+    of a later step on a stream of its own, beside the network's work.
     """
 
     def __init__(
@@ -49,11 +49,11 @@ class Feed:
         extra: ExtraAugmentation | None = None,
     ):
         self.recipe, self.device, self.steps_per_epoch, self.extra = recipe, device, steps_per_epoch, extra
-        self._pixels, self._sample_ids = images.images, images.sample_ids
-        if self._pixels.nbytes <= RESIDENT_BYTES:
-            self._pixels, self._sample_ids = self._pixels.to(device), self._sample_ids.to(device)
+        self._num_images = len(images)
         # A pure function of the epoch, asked for at every step.
         self._order: Callable[..., Tensor] = functools.lru_cache(maxsize=1)(permutation)
+        num_steps = recipe.total_epochs * steps_per_epoch
+        self._batches = Batches(images, self._rows_of, num_steps, device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._prepared: tuple[int, list[Tensor]] | None = None
 
@@ -76,14 +76,19 @@ class Feed:
             with torch.cuda.stream(self._stream):
                 self._prepared = step, self._make(step)
 
-    def _make(self, step: int) -> list[Tensor]:
-        recipe = self.recipe
+    def close(self) -> None:
+        """End what reads images in the background."""
+        self._batches.close()
+
+    def _rows_of(self, step: int) -> Tensor:
         epoch, index = divmod(step, self.steps_per_epoch)
-        rows = slice(index * recipe.optim.batch_size, (index + 1) * recipe.optim.batch_size)
-        order = self._order(len(self._pixels), seed=recipe.seed, epoch=epoch, device=self._pixels.device)
-        chosen = order[rows]
-        batch, ids = self._pixels[chosen].to(self.device), self._sample_ids[chosen].to(self.device)
-        return make_views(batch, ids, self._views_config(step), seed=recipe.seed, epoch=epoch, extra=self.extra)
+        size = self.recipe.optim.batch_size
+        return self._order(self._num_images, seed=self.recipe.seed, epoch=epoch)[index * size : (index + 1) * size]
+
+    def _make(self, step: int) -> list[Tensor]:
+        batch, ids = self._batches.batch(step)
+        seed, epoch = self.recipe.seed, step // self.steps_per_epoch
+        return make_views(batch, ids, self._views_config(step), seed=seed, epoch=epoch, extra=self.extra)
 
     def _views_config(self, step: int) -> ViewsConfig:
         """The recipe's views; harder crops in the self-labelling stage."""

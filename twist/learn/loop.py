@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,13 @@ from twist.runs.store import read_json, sweep, write_json
 
 class NotFiniteError(ArithmeticError):
     """A loss or a gradient that is not a number: nothing is saved after the step in which it came up."""
+
+
+READING_SHARE = 0.1  # of the images, between two words on how many are decoded
+
+
+class _StoppedReading(Exception):
+    """A request to stop that came while images were decoded."""
 
 
 class Loop:
@@ -61,7 +69,10 @@ class Loop:
         self.on_metrics = on_metrics
         self.recipe = RunRecord(path).recipe
         self.state: TrainState
+        self.feed: Feed
+        self.background = ExitStack()
         self.nobody_taught_before = False
+        self.next_share_said = READING_SHARE
 
     @property
     def step(self) -> int:
@@ -73,7 +84,10 @@ class Loop:
         recipe = self.recipe
         self.device = choose_device(recipe.device)
         compute.check_compiler(recipe.compute.compile, self.device)
-        images = datasets.load(recipe.data, run_folder=self.path)
+        try:
+            images = datasets.load(recipe.data, run_folder=self.path, on_progress=self._say_reading)
+        except _StoppedReading:
+            return "stopped"
         check_batch(recipe, len(images))
         self.steps_per_epoch = len(images) // recipe.optim.batch_size
         self.total_steps = recipe.total_epochs * self.steps_per_epoch
@@ -82,6 +96,7 @@ class Loop:
         self.feed = Feed(
             images, recipe, self.device, steps_per_epoch=self.steps_per_epoch, extra=self._own(recipe.views.extra)
         )
+        self.background.callback(self.feed.close)
         self.readings = Readings(self.device)
         torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
         self._begin(images)
@@ -113,6 +128,19 @@ class Loop:
         teacher = make_teacher(network) if recipe.teacher.enabled else None
         return TrainState(network, make_optimizer(network, recipe.optim), teacher)
 
+    def close(self) -> None:
+        """End what reads images in the background."""
+        self.background.close()
+
+    def _say_reading(self, done: int, count: int) -> None:
+        """Say now and then how many images are decoded, and end that when a stop is asked for."""
+        self.requests.look(self.writer, self.step)
+        if self.requests.stop:
+            raise _StoppedReading
+        if done >= self.next_share_said * count:
+            self.next_share_said = done / count + READING_SHARE
+            self.writer.event("reading", step=self.step, done=done, count=count)
+
     def _answer(self) -> bool:
         """Do what was asked since the last step; whether the loop goes on."""
         self.requests.look(self.writer, self.step)
@@ -124,10 +152,13 @@ class Loop:
 
     def _begin(self, images: datasets.ImageSet) -> None:
         """Load the newest checkpoint, and say what this attempt starts from and runs on."""
-        facts = {**environment(self.device), "images": images.fingerprint, "compile": self.recipe.compute.compile}
+        facts = {
+            **environment(self.device),
+            "images": self._check_same_images(images),
+            "compile": self.recipe.compute.compile,
+        }
         for name, reference in own_parts(self.recipe).items():
             facts[name] = fingerprint(reference, run_folder=self.path)
-        self._check_same_images(images)
         for folder in ("snapshots", "checkpoints"):
             sweep(self.path / folder)
         saved, notes = checkpoints.load_newest(self.path, self.state)
@@ -145,11 +176,12 @@ class Loop:
             threads=torch.get_num_threads(),
             precision=facts["precision"],
             images=images.name,
+            keep=images.keep,
         )
         if self.compiles_now:
             message = "torch.compile works in the first step, which takes seconds to minutes"
             self.writer.event("note", step=self.step, message=message)
-        for note in [*notes, *batch_warnings(self.recipe, len(images))]:
+        for note in [*notes, *images.notes, *batch_warnings(self.recipe, len(images))]:
             self.writer.event("warning", step=self.step, message=note)
         changed = [f"{key}: {then} → {facts.get(key)}" for key, then in (saved or {}).items() if then != facts.get(key)]
         if changed:
@@ -176,14 +208,16 @@ class Loop:
         self.compiles_now = wanted.compile != "off"
         return precision
 
-    def _check_same_images(self, images: datasets.ImageSet) -> None:
+    def _check_same_images(self, images: datasets.ImageSet) -> str:
+        """The fingerprint that the run began with, or that of these images at its first attempt."""
         # The watch images, and with them every snapshot, belong to the images of the first attempt.
         first = read_json(attempt_folder(self.path, 1) / "environment.json").get("images")
-        if first is not None and first != images.fingerprint:
+        if first is not None and not images.has_fingerprint(first):
             raise ConfigError(
                 f"{self.recipe.data.source} holds other images than when {self.path.name} began "
                 f"({images.fingerprint}, then {first}): bring the old ones back, or launch a new run"
             )
+        return first or images.fingerprint
 
     def _watch(self, images: datasets.ImageSet) -> Tensor:
         """Choose the watch images and write down, once, what views show of them."""

@@ -86,6 +86,9 @@ def _attempt(
     except (Exception, KeyboardInterrupt) as caught:
         error = caught
         outcome = _describe(caught, loop.step if loop else 0)
+    finally:
+        if loop is not None:
+            loop.close()
     writer.event("end", **{key: outcome[key] for key in ("step", "reason", "message")})
     writer.close()
     return outcome, error

@@ -58,12 +58,19 @@ class DataConfig:
         "common size, and means 160 for imagenette.",
     )
     max_images: int | None = field(None, "Largest number of images used, the first ones; none means all.")
+    keep: str = field(
+        "auto",
+        "How the images of a folder are kept: memory, cache (decoded once, to a file that is mapped), decode (from "
+        "their files at every step), auto (the first with room, a cache that is there before all); results are the "
+        "same.",
+    )
 
     def __post_init__(self):
         require(bool(self.source), "data.source", self.source, "name a set, a folder or an .npz file")
         require_one_of("data.split", self.split, ("train", "test", "all", "unlabeled", "train+unlabeled"))
         require(self.image_size is None or self.image_size >= 4, "data.image_size", self.image_size, "give 4 or more")
         require(self.max_images is None or self.max_images >= 1, "data.max_images", self.max_images, "give 1 or more")
+        require_one_of("data.keep", self.keep, ("auto", "memory", "cache", "decode"))
 
 
 @dataclass(frozen=True, kw_only=True)

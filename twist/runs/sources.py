@@ -7,6 +7,7 @@ A launch can so refuse a mistyped name or a missing file at once, in the words t
 from __future__ import annotations
 
 import os
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -72,6 +73,18 @@ def data_root(config: DataConfig) -> Path:
     return here / "data" / "images"
 
 
+def cache_root() -> Path:
+    """Folder of decoded images: ``TWIST_CACHE``, else the nearest ``data/cache`` upward, else the user's for caches."""
+    if chosen := os.environ.get("TWIST_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "data" / "cache").is_dir():
+            return folder / "data" / "cache"
+    usual = Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache")
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or usual).absolute() / "twist"
+
+
 def find_files(config: DataConfig) -> list[Path]:
     """The files of a named set's split, each as it is or packed with ``.gz``; its folder, for a set of image files.
 
@@ -115,12 +128,18 @@ def find_source(config: DataConfig, *, run_folder: Path | None = None) -> Path |
     Raises
     ------
     ConfigError
-        When there is no such thing (names the nearest set), ``data.image_size`` is given for what is no folder of
-        images, or a part is asked for that the source does not have.
+        When there is no such thing (names the nearest set), ``data.image_size`` or ``data.keep`` is given for what is
+        no folder of images, or a part is asked for that the source does not have.
     """
     named = NAMED_SETS.get(config.source)
     path = None if named else _existing_path(config.source, run_folder)
-    if config.image_size is not None and not (named.image_size if named else path and path.is_dir()):
+    has_files = named.image_size is not None if named else path is not None and path.is_dir()
+    if config.keep in ("cache", "decode") and not has_files:
+        raise ConfigError(
+            f"data.keep is {config.keep!r}, but only folders of images and imagenette are decoded, not "
+            f"{config.source!r}, which is read into memory: leave it out"
+        )
+    if config.image_size is not None and not has_files:
         raise ConfigError(
             f"data.image_size is {config.image_size}, but only folders of images and imagenette are resized, not "
             f"{config.source!r}: leave it out; views.size is the side of what the network sees"
