@@ -27,6 +27,7 @@ from twist.learn.random import permutation
 from twist.learn.schedules import StepValues, values_at
 from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights
 from twist.learn.views import make_views
+from twist.learn.whitening import whiten_first_layer
 from twist.runs.attempts import attempt_folder, begin_attempt
 from twist.runs.batch import batch_warnings
 from twist.runs.config import ConfigError, Recipe, ViewsConfig
@@ -181,6 +182,7 @@ class Loop:
             image_size=recipe.views.size,
             run_folder=self.path,
         )
+        whiten_first_layer(network, images, recipe)
         network = network.to(self.device).to(memory_format=torch.channels_last)
         teacher = make_teacher(network) if recipe.teacher.enabled else None
         self.state = TrainState(network, make_optimizer(network, optim), teacher)
@@ -282,13 +284,12 @@ class Loop:
         return None if reference is None else load_own(reference, run_folder=self.path)
 
     def _views_of_stage(self, values: StepValues) -> ViewsConfig:
-        """The recipe's views; harder crops in the self-labelling stage."""
+        """The recipe's views at the side of this step; harder crops in the self-labelling stage."""
+        views = dataclasses.replace(self.recipe.views, size=values.view_size)
         if not values.self_labelling:
-            return self.recipe.views
+            return views
         harder = self.recipe.self_label
-        return dataclasses.replace(
-            self.recipe.views, crop_scale=harder.crop_scale, local_crop_scale=harder.local_crop_scale
-        )
+        return dataclasses.replace(views, crop_scale=harder.crop_scale, local_crop_scale=harder.local_crop_scale)
 
     def _train_step(self, views: list[Tensor], values: StepValues, began: float) -> None:
         """One update from one batch of views, and its metrics when they are due."""
