@@ -1,6 +1,6 @@
 """What a recipe reaches in how many seconds: train it, then ask its nearest neighbors once.
 
-``python benchmarks/speed_recipe.py [cifar10_tiny] [--seeds 0,1,2] [--set FIELD=VALUE …] [--held-out N]``
+``python benchmarks/speed_recipe.py [cifar10_tiny] [--seeds 0,1,2] [--set FIELD=VALUE …] [--test SOURCE]``
 
 The protocol: training sees the train split without labels. Then every image is one feature vector, the backbone's in
 evaluation mode of the plain view (the whole image, not augmented). Ten neighbors by cosine among all training images
@@ -8,6 +8,7 @@ vote with equal weights on each image of the test split; features are neither ce
 says so. Beside it, in the same way: the same network untrained (norm statistics of the images, first layer whitened if
 it is to be), and the plain views' pixels.
 
+``--test SOURCE`` names the test images when the training images are a folder or file (``--set data.source=FILE.npz``).
 ``--held-out N`` is for tuning: the last N training images are neither trained on nor in the bank, and are asked about
 in place of the test split, which is not opened.
 """
@@ -31,6 +32,7 @@ def main() -> None:
     parser.add_argument("recipe", nargs="?", default="cifar10_tiny")
     parser.add_argument("--seeds", default="0")
     parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
+    parser.add_argument("--test", metavar="SOURCE")
     parser.add_argument("--held-out", type=int, default=0, metavar="N")
     options = parser.parse_args()
     changes = dict(change.split("=", 1) for change in options.changes)
@@ -39,7 +41,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["TWIST_RUNS"] = folder
         for seed in map(int, options.seeds.split(",")):
-            rows.append({"seed": seed, **measure(options.recipe, {**changes, "seed": seed}, options.held_out)})
+            figures = measure(options.recipe, {**changes, "seed": seed}, options.test, options.held_out)
+            rows.append({"seed": seed, **figures})
             print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)
     scores = [row["knn"] for row in rows]
     print(f"kNN median {statistics.median(scores):.4f}, minimum {min(scores):.4f}, over {len(rows)} seeds")
@@ -47,7 +50,7 @@ def main() -> None:
     print(json.dumps({**facts, "threads": torch.get_num_threads(), "torch": torch.__version__}))
 
 
-def measure(name: str, changes: dict, held_out: int) -> dict[str, float | str]:
+def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[str, float | str]:
     """Figures of one training: seconds from the command to its end, of training alone, and accuracies."""
     from twist.learn import datasets
     from twist.learn.handover import network_of_run
@@ -71,8 +74,9 @@ def measure(name: str, changes: dict, held_out: int) -> dict[str, float | str]:
     if held_out:
         asked, labels = whole.images[-held_out:], whole.labels[-held_out:]
     else:
-        test = datasets.load(made.replace(data__split="test", data__max_images=None).data)
-        asked, labels = test.images, test.labels
+        source = {"data__split": "test"} if test is None else {"data__source": test}
+        tested = datasets.load(made.replace(**source, data__max_images=None).data)
+        asked, labels = tested.images, tested.labels
     device = choose_device(made.device)
     untrained = build_network(made.network, known.images.shape[1], seed=made.seed, image_size=made.views.size)
     whiten_first_layer(untrained, known, made)
