@@ -189,6 +189,8 @@ def test_a_pickle_of_arrays_gives_the_arrays_back(dtype, shape):
         ("safetensors", "resnet18", {"stem": "tiny"}),
         ("safetensors", "vit_t", {"patch_size": 16, "size": 64}),
         ("safetensors", "small_conv", {"widths": (4, 6, 8), "pool_side": 2, "channels": 1}),
+        ("safetensors", "fast_conv", {"widths": (4, 6), "pool_side": 2, "channels": 1}),
+        ("safetensors", "fast_conv", {"widths": (4, 6, 8), "stem": "tiny", "whitening": False}),
     ],
 )
 def test_the_lines_of_the_card_load_the_backbone(form, backbone, fields, tmp_path, in_process):
@@ -271,6 +273,7 @@ def test_an_export_is_never_replaced(resnet18, tmp_path, form):
         ("detectron2", "resnet18", {"stem": "tiny"}, "its ResNets begin with a 7x7 convolution, this one with 3x3"),
         ("torchvision", "small_conv", {}, "it is no ResNet and no vision transformer of ours"),
         ("timm", "small_conv", {}, "it is no ResNet and no vision transformer of ours"),
+        ("torchvision", "fast_conv", {}, "it is no ResNet and no vision transformer of ours"),
         ("detectron2", "small_conv", {}, "it is no ResNet and no vision transformer of ours"),
     ],
 )

@@ -93,3 +93,26 @@ def test_the_teacher_keeps_its_last_momentum_in_the_second_stage():
     recipe = short(optim__epochs=6, self_label__epochs=6, teacher__momentum=(0.9, 0.99))
     assert values_at(0, recipe, 10).teacher_momentum == pytest.approx(0.9)
     assert {values_at(step, recipe, 10).teacher_momentum for step in range(60, 120)} == {0.99}
+
+
+# The side of the views
+
+
+def test_views_grow_in_three_equal_stages_and_stay_at_their_side():
+    recipe = Recipe().replace(views__start_size=20, views__size=32, views__grow_epochs=6, optim__epochs=8)
+    sides = [values_at(step, recipe, 2).view_size for step in range(16)]
+    assert sides == [20] * 4 + [24] * 4 + [28] * 4 + [32] * 4
+
+
+@pytest.mark.parametrize(("start", "end"), [(16, 32), (24, 32), (29, 32), (32, 32), (5, 7), (160, 224)])
+def test_growing_views_begin_and_end_as_told_in_at_most_four_sides(start, end):
+    recipe = Recipe().replace(views__start_size=start, views__size=end, views__grow_epochs=10)
+    sides = [values_at(step, recipe, 7).view_size for step in range(100)]
+    assert (sides[0], sides[-1]) == (start, end)
+    assert sides == sorted(sides) and len(set(sides)) <= 4
+    assert {values_at(step, recipe, 7).view_size for step in range(70, 100)} == {end}
+
+
+def test_views_that_do_not_grow_have_one_side():
+    assert values_at(0, Recipe().replace(views__start_size=16), 10).view_size == 32  # over no epochs
+    assert values_at(0, Recipe().replace(views__grow_epochs=5), 10).view_size == 32

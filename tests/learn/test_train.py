@@ -88,6 +88,19 @@ def test_several_heads_resume_exactly_too(runs, tiny):
     assert len(weights(one)[0]) > len(weights(single)[0])
 
 
+@pytest.mark.parametrize("step", [3, 4, 6, 11])
+def test_growing_views_and_a_whitened_layer_resume_exactly(runs, tiny, step):
+    tiny |= {"network.backbone": "fast_conv", "views.start_size": 8, "views.size": 16, "views.grow_epochs": 2.25}
+    one, other = (prepare("digits", name=name, changes=tiny) for name in ("one", "other"))
+    attempt(one, 1)
+    attempt(other, 1, stop_at=step)  # the sides are 8, 12, 12 and 16, three steps each
+    attempt(other, 2)
+    assert_equal_weights(one, other)
+    first = weights(one)[0]["backbone.first.weight"]
+    assert torch.equal(first, weights(one, 8)[0]["backbone.first.weight"])  # whitened, then never trained
+    assert torch.equal(first[:9], -first[9:])
+
+
 def test_a_broken_attempt_goes_on_from_its_last_checkpoint(whole, runs, tiny):
     path = prepare("digits", name="broken", changes=tiny)
     assert attempt(path, 1, break_at=7)["reason"] == "failed"

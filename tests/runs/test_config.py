@@ -48,6 +48,9 @@ def test_every_recipe_survives_json(name):
         ({"objective.temperature": 0}, "above 0"),
         ({"seed": -1}, "whole number"),
         ({"data.source": 5}, "text"),
+        ({"views.start_size": 40}, "give 4 to views.size, 32, or none"),
+        ({"views.grow_epochs": -1}, "0 or more"),
+        ({"views.start_size": 16, "network.backbone": "vit_t"}, "one grid of patches"),
     ],
 )
 def test_a_wrong_field_names_itself_its_value_and_the_fix(changes, said):

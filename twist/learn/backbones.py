@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from twist.learn.fast_conv import FastConv
 from twist.learn.own_code import load_own
 from twist.runs.config import ConfigError, NetworkConfig
 from twist.runs.fields import require
@@ -77,6 +78,15 @@ def build_backbone(
         backbone, feature_dim = _build_vision_transformer(config, in_channels, image_size)
     elif name == "small_conv":
         backbone = SmallConv(in_channels, config.widths, config.pool_side)
+        feature_dim = backbone.feature_dim
+    elif name == "fast_conv":
+        backbone = FastConv(
+            in_channels,
+            config.widths,
+            stride=1 if config.stem == "tiny" else 2,
+            pool_side=config.pool_side,
+            whitening=config.whitening,
+        )
         feature_dim = backbone.feature_dim
     else:
         backbone, feature_dim = _build_resnet(name, config.stem, in_channels)

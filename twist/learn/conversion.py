@@ -186,7 +186,7 @@ def image_side(backbone: Mapping[str, Tensor]) -> int | None:
 
 def image_channels(backbone: Mapping[str, Tensor]) -> int:
     """What `in_channels_of` tells, of a backbone's tensors; 3 when its first layer is not known."""
-    firsts = ("conv1.weight", "patch_embed.proj.weight", "blocks.0.0.weight")
+    firsts = ("conv1.weight", "patch_embed.proj.weight", "first.weight", "blocks.0.0.weight")
     return next((backbone[name].shape[1] for name in firsts if name in backbone and backbone[name].ndim == 4), 3)
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from twist.learn.backbones import SmallConv
 from twist.learn.conversion import backbone_fields, image_channels, image_side, listed
+from twist.learn.fast_conv import FastConv
 from twist.learn.networks import TwistNet
 from twist.runs.config import ConfigError
 from twist.runs.fields import require_one_of
@@ -69,6 +70,14 @@ def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: 
     if isinstance(small := network.backbone, SmallConv):
         widths = tuple(len(tensor) for name, tensor in state.items() if name.endswith(".0.weight"))
         fields = {"backbone": "small_conv", "widths": widths, "pool_side": small.pool_side}
+    if isinstance(fast := network.backbone, FastConv):
+        fields = {
+            "backbone": "fast_conv",
+            "stem": "tiny" if fast.first.stride == (1, 1) else "standard",
+            "widths": tuple(len(tensor) for name, tensor in state.items() if name.endswith(".0.weight")),
+            "pool_side": fast.pool_side,
+            "whitening": fast.whitening,
+        }
     if reason := _why_not(form, fields):
         name = fields.get("backbone", "of one's own")
         raise ConfigError(f"a backbone {name} has no form {form!r}: {reason}; give safetensors, which takes any")

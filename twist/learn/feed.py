@@ -91,10 +91,10 @@ class Feed:
         return make_views(batch, ids, self._views_config(step), seed=seed, epoch=epoch, extra=self.extra)
 
     def _views_config(self, step: int) -> ViewsConfig:
-        """The recipe's views; harder crops in the self-labelling stage."""
-        if not values_at(step, self.recipe, self.steps_per_epoch).self_labelling:
-            return self.recipe.views
+        """The recipe's views at the side of this step; harder crops in the self-labelling stage."""
+        values = values_at(step, self.recipe, self.steps_per_epoch)
+        views = dataclasses.replace(self.recipe.views, size=values.view_size)
+        if not values.self_labelling:
+            return views
         harder = self.recipe.self_label
-        return dataclasses.replace(
-            self.recipe.views, crop_scale=harder.crop_scale, local_crop_scale=harder.local_crop_scale
-        )
+        return dataclasses.replace(views, crop_scale=harder.crop_scale, local_crop_scale=harder.local_crop_scale)

@@ -21,6 +21,7 @@ from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, enviro
 from twist.learn.readings import Reading, Readings
 from twist.learn.schedules import StepValues, values_at
 from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights, over_processes
+from twist.learn.whitening import whiten_first_layer
 from twist.runs.attempts import attempt_folder
 from twist.runs.batch import batch_warnings
 from twist.runs.config import ConfigError
@@ -124,6 +125,7 @@ class Loop:
             image_size=recipe.views.size,
             run_folder=self.path,
         )
+        whiten_first_layer(network, images, recipe)
         network = network.to(self.device).to(memory_format=torch.channels_last)
         teacher = make_teacher(network) if recipe.teacher.enabled else None
         return TrainState(network, make_optimizer(network, recipe.optim), teacher)

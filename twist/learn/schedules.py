@@ -1,4 +1,4 @@
-"""What changes with the step: stage, learning rate, weight decay, teacher momentum, quantile, as pure functions of it.
+"""What changes with the step: stage, rates, weight decay, teacher momentum, quantile, side of the views; all pure.
 
 Nothing here remembers anything, so a resumed run is in the same stage, with the same values, as one that never stopped.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from twist.runs.config import Recipe
+from twist.runs.config import Recipe, ViewsConfig
 
 
 class StepValues(NamedTuple):
@@ -26,6 +26,8 @@ class StepValues(NamedTuple):
         Share of itself that the teacher keeps after the step.
     quantile
         Share of the samples that teach in the self-labelling stage; of no meaning before it.
+    view_size
+        Side of the global views in pixels.
     """
 
     self_labelling: bool
@@ -34,6 +36,7 @@ class StepValues(NamedTuple):
     weight_decay: float
     teacher_momentum: float
     quantile: float
+    view_size: int
 
 
 def values_at(step: int, recipe: Recipe, steps_per_epoch: int) -> StepValues:
@@ -62,6 +65,7 @@ def values_at(step: int, recipe: Recipe, steps_per_epoch: int) -> StepValues:
         weight_decay=cosine(step, first + second, optim.weight_decay, decay_end),
         teacher_momentum=cosine(step, first, *teacher.momentum),
         quantile=cosine(max(0, step - first), second, *labelling.quantile),
+        view_size=_view_size(step, recipe.views, steps_per_epoch),
     )
 
 
@@ -76,6 +80,14 @@ def cosine(step: int, length: int, begin: float, end: float) -> float:
     if step >= length:
         return end
     return end + (begin - end) / 2 * (1 + math.cos(math.pi * step / length))
+
+
+def _view_size(step: int, views: ViewsConfig, steps_per_epoch: int) -> int:
+    """Side of the global views: three smaller ones for a third of the growth each, as each new one is compiled anew."""
+    growing = round(views.grow_epochs * steps_per_epoch)
+    if views.start_size is None or step >= growing:
+        return views.size
+    return views.start_size + 4 * round((views.size - views.start_size) * (3 * step // growing) / 12)
 
 
 def _warm_cosine(step: int, length: int, warmup: int, peak: float, end: float) -> float:

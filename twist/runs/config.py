@@ -65,6 +65,8 @@ class Recipe:
             "give none with teacher.enabled: against a teacher all logits have one temperature",
         )
         if self.network.backbone.startswith("vit_"):
+            start = self.views.start_size
+            require(start is None, "views.start_size", start, "give none: a vision transformer has one grid of patches")
             sides = {"views.size": self.views.size}
             if self.views.num_local_views:
                 sides["views.local_size"] = self.views.local_size

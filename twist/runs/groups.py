@@ -14,7 +14,7 @@ from twist.runs.fields import field, require, require_one_of, require_range, req
 OWN_CODE = re.compile(r"(?P<place>.+\.py|[A-Za-z_][\w.]*):(?P<name>[A-Za-z_]\w*)")
 
 BACKBONES = (
-    *("small_conv", "resnet18", "resnet34", "resnet50", "resnet50w2", "resnet50w4", "resnet50w5"),
+    *("small_conv", "fast_conv", "resnet18", "resnet34", "resnet50", "resnet50w2", "resnet50w4", "resnet50w5"),
     *("resnet200", "resnet200w2", "vit_t", "vit_s", "vit_b"),
 )
 
@@ -78,6 +78,14 @@ class ViewsConfig:
     """How an image is augmented; every sample and view draws its own parameters."""
 
     size: int = field(32, "Side of a view in pixels; larger shows more detail and costs time quadratically.")
+    start_size: int | None = field(
+        None,
+        "Side of the two global views at first, from where they grow to views.size over grow_epochs; none keeps one "
+        "side; not for vision transformers.",
+    )
+    grow_epochs: float = field(
+        0.0, "Epochs until the global views have their final side; smaller ones before cost quadratically less time."
+    )
     crop_scale: tuple[float, float] = field(
         (0.2, 1.0),
         "Range of the share of the image's area that a random crop keeps; (1, 1) switches cropping off.",
@@ -126,6 +134,13 @@ class ViewsConfig:
 
     def __post_init__(self):
         require(self.size >= 4, "views.size", self.size, "give 4 pixels or more")
+        require(
+            self.start_size is None or 4 <= self.start_size <= self.size,
+            "views.start_size",
+            self.start_size,
+            f"give 4 to views.size, {self.size}, or none",
+        )
+        require(self.grow_epochs >= 0, "views.grow_epochs", self.grow_epochs, "give 0 or more")
         require_range("views.crop_scale", self.crop_scale, 1e-4, 1.0)
         require_range("views.crop_ratio", self.crop_ratio, 0.05, 20.0)
         require_range("views.zoom", self.zoom, 0.1, 10.0)
@@ -162,15 +177,24 @@ class NetworkConfig:
 
     backbone: str = field(
         "small_conv",
-        "The network that makes features: small_conv, resnet18 … resnet200w2, vit_t … vit_b, timm:NAME, or your own, "
-        "FILE.py:NAME.",
+        "The network that makes features: small_conv, fast_conv, resnet18 … resnet200w2, vit_t … vit_b, timm:NAME, or "
+        "your own, FILE.py:NAME.",
     )
-    stem: str = field("tiny", "First layers of a ResNet: tiny (3x3, no pooling) up to about 64 pixels, standard above.")
+    stem: str = field(
+        "tiny",
+        "First layers: tiny (a ResNet's is 3x3 without pooling) up to about 64 pixels, standard above; fast_conv's has "
+        "stride 1 or, standard, 2.",
+    )
     widths: tuple[int, ...] = field(
-        (32, 64, 128), "Channels of the convolution blocks of small_conv; between two blocks the side is halved."
+        (32, 64, 128),
+        "Channels of the blocks of small_conv and fast_conv; each block but small_conv's first halves the side.",
     )
     pool_side: int = field(
-        1, "Side of the grid to which small_conv averages its last maps: 1 forgets where things are, 4 keeps a layout."
+        1, "Side of the grid to which these two average their last maps: 1 forgets where things are, 4 keeps a layout."
+    )
+    whitening: bool = field(
+        True,
+        "Whether fast_conv's first layer whitens patches of the run's own views, untrained; false trains a drawn one.",
     )
     patch_size: int = field(16, "Side of a patch of a vision transformer in pixels; 4 for images of about 32 pixels.")
     drop_path: float = field(0.0, "Stochastic depth of the last block of a vision transformer, linear from 0.")

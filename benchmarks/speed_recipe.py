@@ -1,0 +1,130 @@
+"""What a recipe reaches in how many seconds: train it, then ask its nearest neighbors once.
+
+``python benchmarks/speed_recipe.py [cifar10_tiny] [--seeds 0,1,2] [--set FIELD=VALUE …] [--test SOURCE]``
+
+The protocol: training sees the train split without labels. Then every image is one feature vector, the backbone's in
+evaluation mode of the plain view (the whole image, not augmented). Ten neighbors by cosine among all training images
+vote with equal weights on each image of the test split; features are neither centered nor scaled, but for the row that
+says so. Beside it, in the same way: the same network untrained (norm statistics of the images, first layer whitened if
+it is to be), and the plain views' pixels.
+
+``--test SOURCE`` names the test images when the training images are a folder or file (``--set data.source=FILE.npz``).
+``--held-out N`` is for tuning: the last N training images are neither trained on nor in the bank, and are asked about
+in place of the test split, which is not opened.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+
+import torch
+from torch import Tensor, nn
+
+
+def main() -> None:
+    """Train, measure, print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("recipe", nargs="?", default="cifar10_tiny")
+    parser.add_argument("--seeds", default="0")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
+    parser.add_argument("--test", metavar="SOURCE")
+    parser.add_argument("--held-out", type=int, default=0, metavar="N")
+    options = parser.parse_args()
+    changes = dict(change.split("=", 1) for change in options.changes)
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["TWIST_RUNS"] = folder
+        for seed in map(int, options.seeds.split(",")):
+            figures = measure(options.recipe, {**changes, "seed": seed}, options.test, options.held_out)
+            rows.append({"seed": seed, **figures})
+            print(*(f"{name} {value}" for name, value in rows[-1].items()), sep="  ", flush=True)
+    scores = [row["knn"] for row in rows]
+    print(f"kNN median {statistics.median(scores):.4f}, minimum {min(scores):.4f}, over {len(rows)} seeds")
+    facts = {"recipe": options.recipe, "changes": changes, "held_out": options.held_out, "runs": rows}
+    print(json.dumps({**facts, "threads": torch.get_num_threads(), "torch": torch.__version__}))
+
+
+def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[str, float | str]:
+    """Figures of one training: seconds from the command to its end, of training alone, and accuracies."""
+    from twist.learn import datasets
+    from twist.learn.handover import network_of_run
+    from twist.learn.networks import build_network
+    from twist.learn.process import choose_device
+    from twist.learn.whitening import whiten_first_layer
+    from twist.runs.config import with_fields
+    from twist.runs.launcher import launch
+    from twist.runs.recipes import recipe
+
+    made = with_fields(recipe(name), changes)
+    if held_out:
+        whole = datasets.load(made.data)
+        made = made.replace(data__max_images=len(whole) - held_out)
+    began = time.perf_counter()
+    run = launch(made)
+    run.wait()
+    seconds = time.perf_counter() - began
+
+    known = datasets.load(made.data)
+    if held_out:
+        asked, labels = whole.images[-held_out:], whole.labels[-held_out:]
+    else:
+        source = {"data__split": "test"} if test is None else {"data__source": test}
+        tested = datasets.load(made.replace(**source, data__max_images=None).data)
+        asked, labels = tested.images, tested.labels
+    device = choose_device(made.device)
+    untrained = build_network(made.network, known.images.shape[1], seed=made.seed, image_size=made.views.size)
+    whiten_first_layer(untrained, known, made)
+    _take_norm_statistics(untrained.backbone, known.images[:2000], made.views)
+    trained = network_of_run(run.path).backbone
+    found: dict[str, float | str] = {"seconds": round(seconds, 1), "train_seconds": round(run.train_seconds, 1)}
+    for row, net in {"knn": trained, "untrained": untrained.backbone, "pixels": nn.Flatten()}.items():
+        bank, queries = (_features(net.to(device), images, made.views, device) for images in (known.images, asked))
+        found[row] = _score(bank, known.labels, queries, labels)
+        if row == "knn":
+            found["knn_standardized"] = _score(*_standardized(bank, known.labels, queries), labels)
+    return {**found, "verdict": run.verdict.kind}
+
+
+def _score(bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
+    from twist.learn.neighbors import knn_accuracy
+
+    device = bank.device
+    return round(knn_accuracy(bank, labels.to(device), queries, query_labels.to(device), k=10), 4)
+
+
+def _standardized(bank: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every feature of mean 0 and deviation 1 over the bank."""
+    deviation, mean = torch.std_mean(bank, 0)
+    deviation = deviation.clamp(min=1e-6)
+    return (bank - mean) / deviation, labels, (queries - mean) / deviation
+
+
+@torch.no_grad()
+def _features(net: nn.Module, images: Tensor, views, device: torch.device) -> Tensor:
+    from twist.learn.views import plain_view
+
+    net.eval()
+    return torch.cat([net(plain_view(batch.to(device), views)).float() for batch in images.split(1000)])
+
+
+@torch.no_grad()
+def _take_norm_statistics(net: nn.Module, images: Tensor, views) -> None:
+    """Running statistics of the plain views of some images, which an untrained network has none of."""
+    from twist.learn.views import plain_view
+
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    net.train()
+    for batch in images.split(500):
+        net(plain_view(batch, views))
+
+
+if __name__ == "__main__":
+    main()
