@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from twist.runs.config import (
     DataConfig,
     NetworkConfig,
@@ -116,7 +118,7 @@ def cifar10_fast() -> Recipe:
     return Recipe(
         name="cifar10_fast",
         data=DataConfig(source="cifar10"),
-        views=_views_that_agree(32, start_size=20, grow_epochs=120),
+        views=dataclasses.replace(_views_that_agree(32), start_size=20, grow_epochs=120),
         network=NetworkConfig(
             backbone="fast_conv", widths=(96, 256, 512), hidden_dim=2048, num_classes=512, whitening=True
         ),
@@ -260,11 +262,9 @@ def _resnet18(source: str, *, size: int, num_classes: int) -> Recipe:
     )
 
 
-def _views_that_agree(size: int, **growth: int) -> ViewsConfig:
+def _views_that_agree(size: int) -> ViewsConfig:
     """Color views with crops of 0.3 of the image or more, normalized by the mean and deviation of CIFAR-10."""
-    return ViewsConfig(
-        size=size, crop_scale=(0.3, 1.0), mean=(0.491, 0.482, 0.447), std=(0.247, 0.244, 0.262), **growth
-    )
+    return ViewsConfig(size=size, crop_scale=(0.3, 1.0), mean=(0.491, 0.482, 0.447), std=(0.247, 0.244, 0.262))
 
 
 def _color_views(size: int) -> ViewsConfig:
