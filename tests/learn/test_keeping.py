@@ -396,11 +396,17 @@ def test_a_file_that_changes_its_form_or_goes_away_under_a_run_is_named(folder):
         images[:]
 
 
-def test_a_stop_while_images_are_decoded_ends_the_attempt(folder, runs, tiny_folder):
+def test_a_stop_while_images_are_decoded_ends_the_attempt_and_that_time_is_no_training(
+    folder, runs, tiny_folder, monkeypatch
+):
+    monkeypatch.setattr(image_files, "_BLOCK_BYTES", 5 * 3 * 16 * 16)
     path = prepare("digits", name="stopped", changes={**tiny_folder, "data.keep": "cache"})
     write_json(path / "control" / "1.json", {"id": "one", "operation": "stop"})
     assert attempt(path, 1) == {"reason": "stopped", "step": 0, "message": ""}
     assert attempt(path, 2)["reason"] == "completed"
     record = RunRecord(path)
     record.poll()
-    assert record.last("reading") == {**record.last("reading"), "done": 60, "count": 60}
+    said = [event for event in record.events if event["kind"] == "reading" and event["attempt"] == 2]
+    assert [event["done"] for event in said] == [10, 20, 30, 40, 50] and said[0]["count"] == 60
+    clocks = [event["clock_s"] for event in record.events if event["attempt"] == 2]
+    assert record.train_seconds < max(clocks) - said[0]["clock_s"]

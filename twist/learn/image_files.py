@@ -179,10 +179,12 @@ def survey(folder: Path, paths: Sequence[Path], side: int | None) -> ImageFiles:
     """
     with _strict_pillow(), ThreadPoolExecutor(num_threads()) as pool:
         headers = list(pool.map(partial(_read_header, need_size=side is None), paths))
-    _refuse_broken(folder, paths, {row: one for row, one in enumerate(headers) if isinstance(one, str)})
-    known = [one for one in headers if not isinstance(one, str)]
-    first = known[0]
-    other = next((row for row, one in enumerate(known) if one.size != first.size), None)
+        _refuse_broken(folder, paths, {row: one for row, one in enumerate(headers) if isinstance(one, str)})
+        known = [one for one in headers if not isinstance(one, str)]
+        first = known[0]
+        other = next((row for row, one in enumerate(known) if one.size != first.size), None)
+        if side is None and other is not None and isinstance(reason := _decode(paths[other], None), str):
+            _refuse_broken(folder, paths, {other: reason})  # what it says of its size means nothing
     if side is None and other is not None:
         (columns, rows), (other_columns, other_rows) = first.size, known[other].size
         raise ConfigError(
