@@ -175,12 +175,16 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
         return _print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
     placing = _start_layout(run) if options.report else None
     bar: ProgressBar | None = None
-    said = 0
+    said = images_read = 0
 
     def draw(run: Run) -> None:
-        nonlocal bar, said
+        nonlocal bar, said, images_read
         run.record.poll()
         start, newest = run.record.last("start"), run.record.last("metrics")
+        reading = run.record.last("reading")
+        if start is None and reading is not None and reading["done"] != images_read:
+            images_read = reading["done"]
+            print(f"{images_read:,} of {reading['count']:,} images are decoded", file=sys.stderr)
         if bar is None and start is not None:
             bar = ProgressBar(start["total_steps"], start["from_step"])
         if bar is None:

@@ -2,37 +2,37 @@
 
 import itertools
 import threading
-from concurrent.futures import CancelledError
+import time
 
 import pytest
 import torch
 
+from twist.learn import batches as reading
 from twist.learn.batches import AHEAD, Batches
 from twist.learn.datasets import ImageSet
-from twist.learn.image_files import StoredImages
+from twist.learn.stored_images import StoredImages
 
 CPU = torch.device("cpu")
 PATIENCE_S = 20  # of a test that would fail: what it waits for never comes
 
 
 class NumberedImages(StoredImages):
-    """Images that are their own number; each call of `read` waits for its permission."""
+    """Images that are their own number; those from ``gated_from`` on are read when the gate opens."""
 
-    def __init__(self, count, *, gated=False):
+    def __init__(self, count, *, gated_from=None):
         self.shape = (count, 1, 2, 2)
         self.gate = threading.Event()
-        if not gated:
-            self.gate.set()
+        self.gated_from = count if gated_from is None else gated_from
         self.began = [threading.Event() for _ in range(count)]
         self.broken = set()
 
     def read(self, rows, pixels):
         for row, place in zip(rows.tolist(), pixels, strict=True):
             self.began[row].set()
-            assert self.gate.wait(PATIENCE_S)
+            assert row < self.gated_from or self.gate.wait(PATIENCE_S)
             if row in self.broken:
                 raise ValueError(f"image {row}")
-            place.fill_(row)
+            place.fill_(row % 256)
 
 
 def image_set(pixels):
@@ -97,7 +97,7 @@ def test_no_more_batches_are_read_than_a_few_ahead_and_none_beyond_the_last(open
 
 
 def test_a_slow_reader_is_not_asked_again_for_what_is_under_way(opened):
-    numbers, asked = NumberedImages(40, gated=True), itertools.count()
+    numbers, asked = NumberedImages(40, gated_from=0), itertools.count()
 
     def rows_of(step):
         next(asked)
@@ -121,24 +121,37 @@ def test_an_error_of_a_reader_reaches_the_step_that_needs_its_image(opened):
 
 
 def test_closing_ends_the_threads_and_what_they_have_not_begun(opened):
-    numbers = NumberedImages(4000, gated=True)
-    batches = opened(numbers, lambda step: torch.arange(1000 * step, 1000 * step + 1000), 4)
-    waiting = threading.Thread(target=lambda: pytest.raises(CancelledError, batches.batch, 0))
+    numbers = NumberedImages(3000, gated_from=1000)
+    batches = opened(numbers, lambda step: torch.arange(1000 * step, 1000 * step + 1000), 3)
+    batches.batch(0)
+    last = batches._reads[2][2][-1]
+
+    def go_on():
+        while not last.cancelled():
+            time.sleep(0.001)
+        numbers.gate.set()
+
+    waiting = threading.Thread(target=go_on)
     waiting.start()
-    assert numbers.began[0].wait(PATIENCE_S)
-    threading.Timer(0.05, numbers.gate.set).start()
     batches.close()
     waiting.join(PATIENCE_S)
-    assert not waiting.is_alive() and reading_threads() == []
-    assert not numbers.began[2999].is_set()
+    assert reading_threads() == [] and not numbers.began[2999].is_set()
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_set_that_fits_lives_on_the_gpu_and_others_are_sent_there():
+def test_a_set_that_fits_lives_on_the_gpu_and_others_are_sent_there(monkeypatch):
     numbers, cuda = NumberedImages(40), torch.device("cuda")
     kept = ImageSet(numbers, None, None, torch.arange(40), "numbers", "none", "cache")
-    for images, resident in ((kept, True), (image_set(numbers), False)):
+    in_memory = ImageSet(numbers[:], None, None, torch.arange(40), "numbers", "none")
+    for images, room, resident in (
+        (kept, 160, True),
+        (kept, 159, False),
+        (in_memory, 160, True),
+        (in_memory, 159, False),
+        (image_set(numbers), 160, False),
+    ):
+        monkeypatch.setattr(reading, "_room", lambda _, room=room: room)
         batches = Batches(images, in_order, 10, cuda)
         assert batches.resident == resident
         for step in range(10):

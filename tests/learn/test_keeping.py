@@ -13,9 +13,9 @@ from PIL import Image
 from twist.learn import datasets, image_cache, image_files
 from twist.learn import train as training
 from twist.learn.datasets import load
-from twist.learn.image_cache import MappedImages
 from twist.learn.image_files import ImageFiles
 from twist.learn.process import Requests
+from twist.learn.stored_images import ArrayImages, num_threads
 from twist.runs.attempts import attempt_folder
 from twist.runs.config import ConfigError, DataConfig
 from twist.runs.launcher import prepare
@@ -62,10 +62,17 @@ def arrays(cache):
 def test_the_three_ways_give_the_same_pixels_and_fingerprint(folder):
     memory, cached, decoded = (load(config_of(folder, keep)) for keep in KEEPERS)
     assert isinstance(memory.images, torch.Tensor)
-    assert isinstance(cached.images, MappedImages) and isinstance(decoded.images, ImageFiles)
+    assert isinstance(cached.images, ArrayImages) and isinstance(decoded.images, ImageFiles)
     assert [images.keep for images in (memory, cached, decoded)] == list(KEEPERS)
     assert memory.fingerprint == cached.fingerprint == decoded.fingerprint
-    for chosen in (torch.tensor([59, 0, 3, 3, -1]), slice(10, 50, 7), slice(None), torch.arange(60) % 2 == 0):
+    for chosen in (
+        torch.tensor([59, 0, 3, 3, -1]),
+        7,
+        [1, 2],
+        slice(10, 50, 7),
+        slice(None),
+        torch.arange(60) % 2 == 0,
+    ):
         assert torch.equal(memory.images[chosen], cached.images[chosen])
         assert torch.equal(memory.images[chosen], decoded.images[chosen])
     for images in (cached, decoded):
@@ -336,7 +343,7 @@ def test_few_decoded_images_are_in_memory_at_a_time(keep, folder, monkeypatch):
     monkeypatch.setattr(ImageFiles, "blocks", measured)
     load(config_of(folder, keep))
     assert sizes == [10] * 6
-    assert 1 <= most[0] <= 2 * image_files.num_threads()
+    assert 1 <= most[0] <= 2 * num_threads()
 
 
 def test_progress_counts_every_image(folder, monkeypatch):
@@ -396,11 +403,17 @@ def test_a_file_that_changes_its_form_or_goes_away_under_a_run_is_named(folder):
         images[:]
 
 
-def test_a_stop_while_images_are_decoded_ends_the_attempt(folder, runs, tiny_folder):
+def test_a_stop_while_images_are_decoded_ends_the_attempt_and_that_time_is_no_training(
+    folder, runs, tiny_folder, monkeypatch
+):
+    monkeypatch.setattr(image_files, "_BLOCK_BYTES", 5 * 3 * 16 * 16)
     path = prepare("digits", name="stopped", changes={**tiny_folder, "data.keep": "cache"})
     write_json(path / "control" / "1.json", {"id": "one", "operation": "stop"})
     assert attempt(path, 1) == {"reason": "stopped", "step": 0, "message": ""}
     assert attempt(path, 2)["reason"] == "completed"
     record = RunRecord(path)
     record.poll()
-    assert record.last("reading") == {**record.last("reading"), "done": 60, "count": 60}
+    said = [event for event in record.events if event["kind"] == "reading" and event["attempt"] == 2]
+    assert [event["done"] for event in said] == [10, 20, 30, 40, 50] and said[0]["count"] == 60
+    clocks = [event["clock_s"] for event in record.events if event["attempt"] == 2]
+    assert record.train_seconds < max(clocks) - said[0]["clock_s"]

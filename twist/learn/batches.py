@@ -11,7 +11,7 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twist.learn.datasets import ImageSet, free_memory
-from twist.learn.image_files import StoredImages, num_threads, split_reading
+from twist.learn.stored_images import ArrayImages, StoredImages, num_threads, split_reading
 
 AHEAD = 2  # batches that are read before they are asked for
 _LEFT_BYTES = 32 * 2**30  # of a GPU's memory that is enough for a network, however large the set
@@ -44,16 +44,18 @@ class Batches:
 
     def __init__(self, images: ImageSet, rows_of: Callable[[int], Tensor], num_steps: int, device: torch.device):
         self._rows_of, self._num_steps, self._device = rows_of, num_steps, device
-        self._pixels: Tensor | StoredImages = images.images
-        if device.type != "cpu" and images.keep != "decode" and images.images.nbytes <= _room(device):
-            self._pixels = _copied(images.images, device)
+        pixels = images.images
+        if device.type != "cpu" and images.keep != "decode" and pixels.nbytes <= _room(device):
+            pixels = _copied(pixels, device)
+        self.resident = isinstance(pixels, Tensor) and pixels.device.type == device.type
+        if isinstance(pixels, Tensor) and not self.resident:
+            pixels = ArrayImages(pixels.numpy())
+        self._pixels: Tensor | StoredImages = pixels
         self._sample_ids = images.sample_ids.to(device)
-        self.resident = isinstance(self._pixels, Tensor) and self._pixels.device.type == device.type
         self._reads: dict[int, tuple[Tensor, Tensor, list[Future[None]]]] = {}
         self._open = ExitStack()
-        if not self.resident:
-            if isinstance(self._pixels, StoredImages):
-                self._open.enter_context(self._pixels.reading())
+        if isinstance(pixels, StoredImages):
+            self._open.enter_context(pixels.reading())
             self._pool = ThreadPoolExecutor(num_threads(), thread_name_prefix="read-images")
             self._open.callback(self._pool.shutdown, cancel_futures=True)
 
@@ -65,10 +67,10 @@ class Batches:
         ConfigError
             When an image turns out to be damaged as it is decoded: names it.
         """
-        if self.resident:
+        if isinstance(self._pixels, Tensor):
             rows = self._send(self._rows_of(step))
             return self._pixels[rows], self._sample_ids[rows]
-        wanted = range(step, min(step + 1 + AHEAD, self._num_steps))
+        wanted = (step, *range(step + 1, min(step + 1 + AHEAD, self._num_steps)))
         self._reads = {one: self._reads.get(one) or self._begin(one) for one in wanted}
         rows, pixels, parts = self._reads.pop(step)
         for part in parts:
@@ -80,15 +82,10 @@ class Batches:
         self._open.close()
 
     def _begin(self, step: int) -> tuple[Tensor, Tensor, list[Future[None]]]:
+        assert isinstance(self._pixels, StoredImages)
         rows = self._rows_of(step).cpu()
         pixels = torch.empty((len(rows), *self._pixels.shape[1:]), dtype=torch.uint8, pin_memory=self._pins)
-        return rows, pixels, [self._pool.submit(self._read, *part) for part in split_reading(rows, pixels)]
-
-    def _read(self, rows: Tensor, pixels: Tensor) -> None:
-        if isinstance(self._pixels, Tensor):
-            torch.index_select(self._pixels, 0, rows, out=pixels)
-        else:
-            self._pixels.read(rows, pixels)
+        return rows, pixels, [self._pool.submit(self._pixels.read, *part) for part in split_reading(rows, pixels)]
 
     @property
     def _pins(self) -> bool:

@@ -16,8 +16,9 @@ from jaxtyping import Int64, UInt8
 from torch import Tensor
 
 from twist.learn.image_cache import ImageCache
-from twist.learn.image_files import ImageFiles, Progress, StoredImages, survey
+from twist.learn.image_files import ImageFiles, Progress, survey
 from twist.learn.named_images import RawImages, fetch, read_named
+from twist.learn.stored_images import StoredImages
 from twist.runs.config import ConfigError, DataConfig
 from twist.runs.named_sets import IMAGENETTE_NAMES, NAMED_SETS
 from twist.runs.sources import (
@@ -74,7 +75,7 @@ class ImageSet:
         return len(self.images)
 
     def has_fingerprint(self, fingerprint: str) -> bool:
-        """Whether a fingerprint is that of these images; also one of all pixels, which folders had in version 0.1."""
+        """Whether a fingerprint is that of these images; also one of all pixels, as folders had before their caches."""
         if fingerprint == self.fingerprint or fingerprint.startswith(_FILES):
             return fingerprint == self.fingerprint
         return self.fingerprint.startswith(_FILES) and fingerprint == _pixel_fingerprint(self.images, self.labels)

@@ -16,30 +16,15 @@ from typing import Any
 
 import numpy as np
 import PIL
-from jaxtyping import Int64, UInt8
-from torch import Tensor
 
-from twist.learn.image_files import DECODER, ImageFiles, Progress, StoredImages
+from twist.learn.image_files import DECODER, ImageFiles, Progress
+from twist.learn.stored_images import ArrayImages
 from twist.runs.config import ConfigError
 from twist.runs.lock import fcntl
 from twist.runs.store import sync_folder, write_json
 
 _LOOK_EVERY_S = 0.2
 _SPARE_BYTES = 2**30  # left on the disk for checkpoints and everybody else
-
-
-class MappedImages(StoredImages):
-    """Decoded images in a file, mapped read-only: the system keeps in memory what it has room for."""
-
-    def __init__(self, path: Path):
-        self._pixels = np.load(path, mmap_mode="r", allow_pickle=False)
-        images, channels, rows, columns = self._pixels.shape
-        self.shape = (images, channels, rows, columns)
-
-    def read(self, rows: Int64[Tensor, " n"], pixels: UInt8[Tensor, "n ch H W"]) -> None:
-        """Copy the images of these rows."""
-        # "clip" copies straight to its place, where "raise" takes a detour; the rows are known to exist.
-        np.take(self._pixels, rows.numpy(), axis=0, out=pixels.numpy(), mode="clip")
 
 
 class ImageCache:
@@ -76,10 +61,13 @@ class ImageCache:
             digest.update(f"\0{stat.st_size} {stat.st_mtime_ns}\0".encode())
         self.path = self.folder / f"{digest.hexdigest()[:16]}.npy"
 
-    def find(self) -> MappedImages | None:
-        """The images, when they were decoded before and the files are still the same."""
+    def find(self) -> ArrayImages | None:
+        """The images, when they were decoded before and the files are still the same.
+
+        They are mapped, read-only: the system keeps in memory what it has room for.
+        """
         try:
-            return MappedImages(self.path)
+            return ArrayImages(np.load(self.path, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError):  # absent, or no longer whole
             return None
 
@@ -93,7 +81,7 @@ class ImageCache:
             return f"it takes {num_bytes / 1e9:.1f} GB, and its disk has {free / 1e9:.1f} GB left"
         return None
 
-    def build(self, files: ImageFiles, *, on_progress: Progress | None = None) -> MappedImages:
+    def build(self, files: ImageFiles, *, on_progress: Progress | None = None) -> ArrayImages:
         """Decode all files and keep the pixels; at most 64 MB of them are in memory at a time.
 
         Of several processes that ask at once, one decodes and the others wait for it.
@@ -114,7 +102,9 @@ class ImageCache:
                 self._write(files, on_progress)
         except OSError as error:
             raise ConfigError(self._refusal(error.strerror or str(error))) from error
-        return MappedImages(self.path)
+        made = self.find()
+        assert made is not None, "it was written and renamed just now"
+        return made
 
     def _refusal(self, reason: str) -> str:
         return (

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import os
 import warnings
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from jaxtyping import Int64, UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from twist.learn.stored_images import StoredImages, num_threads
 from twist.runs.config import ConfigError
 
 #: Raised whenever other pixels come out of the same file; older caches are then made again.
@@ -29,55 +27,8 @@ _MOST_PIXELS = 64_000_000  # a photograph of 8,000 x 8,000; more is refused befo
 _SHOWN = 5  # broken images named in a message
 _TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
 _BLOCK_BYTES = 64 * 2**20
-_PART = 16  # images that a thread reads at a time
 
 Progress = Callable[[int, int], None]
-
-
-def num_threads() -> int:
-    """Threads that read images: one for every core this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-class StoredImages(ABC):
-    """Images that are not in memory; indexing reads them, in the form of a tensor that held them all.
-
-    Attributes
-    ----------
-    shape
-        Images, channels, rows, columns.
-    """
-
-    shape: tuple[int, int, int, int]
-
-    def __len__(self) -> int:
-        return self.shape[0]
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that all pixels would take in memory."""
-        return int(np.prod(self.shape, dtype=np.int64))
-
-    def __getitem__(self, chosen: Any) -> UInt8[Tensor, "n ch H W"]:
-        rows = torch.arange(len(self))[chosen]
-        pixels = torch.empty((len(rows), *self.shape[1:]), dtype=torch.uint8)
-        with self.reading(), ThreadPoolExecutor(num_threads()) as pool:
-            for _ in pool.map(lambda part: self.read(*part), split_reading(rows, pixels)):
-                pass
-        return pixels
-
-    @abstractmethod
-    def read(self, rows: Int64[Tensor, " n"], pixels: UInt8[Tensor, "n ch H W"]) -> None:
-        """Fill ``pixels`` with the images of these rows; several threads may do so at once."""
-
-    def reading(self) -> AbstractContextManager[None]:
-        """What must be open around calls of `read`; for the thread that starts the others."""
-        return nullcontext()
-
-
-def split_reading(rows: Int64[Tensor, " n"], pixels: UInt8[Tensor, "n ch H W"]) -> Iterator[tuple[Tensor, Tensor]]:
-    """Rows and their places in parts, each for one call of `StoredImages.read`: small, so that no thread waits long."""
-    return zip(rows.split(_PART), pixels.split(_PART), strict=True)
 
 
 class ImageFiles(StoredImages):
@@ -179,10 +130,12 @@ def survey(folder: Path, paths: Sequence[Path], side: int | None) -> ImageFiles:
     """
     with _strict_pillow(), ThreadPoolExecutor(num_threads()) as pool:
         headers = list(pool.map(partial(_read_header, need_size=side is None), paths))
-    _refuse_broken(folder, paths, {row: one for row, one in enumerate(headers) if isinstance(one, str)})
-    known = [one for one in headers if not isinstance(one, str)]
-    first = known[0]
-    other = next((row for row, one in enumerate(known) if one.size != first.size), None)
+        _refuse_broken(folder, paths, {row: one for row, one in enumerate(headers) if isinstance(one, str)})
+        known = [one for one in headers if not isinstance(one, str)]
+        first = known[0]
+        other = next((row for row, one in enumerate(known) if one.size != first.size), None)
+        if side is None and other is not None and isinstance(reason := _decode(paths[other], None), str):
+            _refuse_broken(folder, paths, {other: reason})  # what it says of its size means nothing
     if side is None and other is not None:
         (columns, rows), (other_columns, other_rows) = first.size, known[other].size
         raise ConfigError(

@@ -139,7 +139,7 @@ class Loop:
         self.requests.look(self.writer, self.step)
         if self.requests.stop:
             raise _StoppedReading
-        if done >= self.next_share_said * count:
+        if self.next_share_said * count <= done < count:
             self.next_share_said = done / count + READING_SHARE
             self.writer.event("reading", step=self.step, done=done, count=count)
 

@@ -317,10 +317,10 @@ class RunRecord:
     def train_seconds(self) -> float:
         """Seconds of training over all attempts, each from its first event to its last, as of the last `poll`.
 
-        Steps that a later attempt did again count once.
+        Steps that a later attempt did again count once; the time in which images were decoded before does not count.
         """
         clocks: dict[int, list[float]] = {}
-        for event in self._events:
+        for event in (event for event in self._events if event["kind"] != "reading"):
             clocks.setdefault(event["attempt"], []).append(event["clock_s"])
         return sum(max(times) - min(times) for times in clocks.values())
 
