@@ -78,7 +78,7 @@ class ViewsConfig:
     )
     grow_epochs: float = field(
         0.0,
-        "Epochs until the global views have their final side, small ones cost quadratically less; a growth that would not "
+        "Epochs until the global views have their final side, small ones cost quadratically less; one that would not "
         "end takes half of the run.",
     )
     crop_scale: tuple[float, float] = field(
