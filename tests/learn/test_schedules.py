@@ -113,6 +113,12 @@ def test_growing_views_begin_and_end_as_told_in_at_most_four_sides(start, end):
     assert {values_at(step, recipe, 7).view_size for step in range(70, 100)} == {end}
 
 
+def test_a_growth_that_would_not_end_takes_half_of_the_run():
+    recipe = Recipe().replace(views__start_size=16, views__grow_epochs=100, optim__epochs=3, self_label__epochs=1)
+    sides = [values_at(step, recipe, 6).view_size for step in range(24)]
+    assert sides[:12] == [16] * 4 + [20] * 4 + [28] * 4 and set(sides[12:]) == {32}
+
+
 def test_views_that_do_not_grow_have_one_side():
     assert values_at(0, Recipe().replace(views__start_size=16), 10).view_size == 32  # over no epochs
     assert values_at(0, Recipe().replace(views__grow_epochs=5), 10).view_size == 32

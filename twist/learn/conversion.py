@@ -19,6 +19,8 @@ from twist.runs.fields import require_one_of
 from twist.runs.groups import BACKBONES
 
 _MOST_LISTED = 20
+# Those that others have too, and so can be told by their tensors; the two of our own, *_conv, cannot.
+_NAMED_BACKBONES = tuple(name for name in BACKBONES if not name.endswith("_conv"))
 _HEAD = "projection_heads."
 _RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
     (False, (2, 2, 2, 2)): "resnet18",
@@ -211,13 +213,13 @@ def network_config_of(checkpoint: ForeignCheckpoint) -> NetworkConfig:
     part, tensors = _choose(checkpoint, "auto")
     arguments, where = checkpoint.arguments, str(checkpoint.path)
     fields = backbone_fields(_backbone(part, tensors))
-    if fields is None and arguments.get("backbone") in BACKBONES[1:]:
+    if fields is None and arguments.get("backbone") in _NAMED_BACKBONES:
         # Tensors are missing or strange: the network that they should fill can say which.
         fields = {"backbone": arguments["backbone"], "stem": "standard"}
     if fields is None:
         fields = _nearest_resnet(_backbone(part, tensors))
     if fields is None:
-        raise ConfigError(f"{where!r}: these are the weights of none of {', '.join(BACKBONES[1:])}")
+        raise ConfigError(f"{where!r}: these are the weights of none of {', '.join(_NAMED_BACKBONES)}")
     head = {name.removeprefix(_HEAD): t for name, t in tensors.items() if name.startswith(_HEAD)}
     if head:
         fields |= _head_fields(head, where)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-PATCH_SIDE = 3
+_PATCH_SIDE = 3
 # Added to every variance as a share of the mean one, so that directions of little but noise are not blown up.
 _DAMPING = 1e-2
 
@@ -55,8 +55,8 @@ class FastConv(nn.Module):
         whitening: bool = True,
     ):
         super().__init__()
-        filters = 2 * in_channels * PATCH_SIDE**2
-        self.first = nn.Conv2d(in_channels, filters, PATCH_SIDE, stride, padding=PATCH_SIDE // 2, bias=False)
+        filters = 2 * in_channels * _PATCH_SIDE**2
+        self.first = nn.Conv2d(in_channels, filters, _PATCH_SIDE, stride, padding=_PATCH_SIDE // 2, bias=False)
         self.first.weight.requires_grad_(not whitening)
         self.blocks = nn.ModuleList(_block(before, after) for before, after in itertools.pairwise((filters, *widths)))
         self.pool_side = pool_side
@@ -80,7 +80,7 @@ class FastConv(nn.Module):
         images
             Normalized as the views; some thousands are plenty.
         """
-        patches = nn.functional.unfold(images.double(), PATCH_SIDE).transpose(1, 2).flatten(0, 1)
+        patches = nn.functional.unfold(images.double(), _PATCH_SIDE).transpose(1, 2).flatten(0, 1)
         variances, directions = torch.linalg.eigh(patches.T.cov(correction=0))
         # Whichever sign the linear algebra library gives a direction, the other one is a filter too.
         filters = directions / (variances.clamp(min=0) + _DAMPING * variances.mean() + 1e-12).sqrt()

@@ -65,7 +65,7 @@ def values_at(step: int, recipe: Recipe, steps_per_epoch: int) -> StepValues:
         weight_decay=cosine(step, first + second, optim.weight_decay, decay_end),
         teacher_momentum=cosine(step, first, *teacher.momentum),
         quantile=cosine(max(0, step - first), second, *labelling.quantile),
-        view_size=_view_size(step, recipe.views, steps_per_epoch),
+        view_size=_view_size(step, first + second, round(recipe.views.grow_epochs * steps_per_epoch), recipe.views),
     )
 
 
@@ -82,9 +82,12 @@ def cosine(step: int, length: int, begin: float, end: float) -> float:
     return end + (begin - end) / 2 * (1 + math.cos(math.pi * step / length))
 
 
-def _view_size(step: int, views: ViewsConfig, steps_per_epoch: int) -> int:
-    """Side of the global views: three smaller ones for a third of the growth each, as each new one is compiled anew."""
-    growing = round(views.grow_epochs * steps_per_epoch)
+def _view_size(step: int, length: int, growing: int, views: ViewsConfig) -> int:
+    """Three smaller sides for a third of the growth each, as every new one is compiled anew; then the final one.
+
+    A growth that would not end takes half, so that a run made short still sees whole views.
+    """
+    growing = growing if growing < length else length // 2
     if views.start_size is None or step >= growing:
         return views.size
     return views.start_size + 4 * round((views.size - views.start_size) * (3 * step // growing) / 12)

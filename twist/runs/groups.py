@@ -84,7 +84,9 @@ class ViewsConfig:
         "side; not for vision transformers.",
     )
     grow_epochs: float = field(
-        0.0, "Epochs until the global views have their final side; smaller ones before cost quadratically less time."
+        0.0,
+        "Epochs until the global views have their final side, small ones cost quadratically less; one that would not "
+        "end takes half of the run.",
     )
     crop_scale: tuple[float, float] = field(
         (0.2, 1.0),

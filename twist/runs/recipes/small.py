@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from twist.runs.config import (
     DataConfig,
     NetworkConfig,
@@ -118,7 +116,7 @@ def cifar10_fast() -> Recipe:
     return Recipe(
         name="cifar10_fast",
         data=DataConfig(source="cifar10"),
-        views=dataclasses.replace(_views_that_agree(32), start_size=20, grow_epochs=120),
+        views=_cifar10_views(32, start_size=20, grow_epochs=120),
         network=NetworkConfig(
             backbone="fast_conv", widths=(96, 256, 512), hidden_dim=2048, num_classes=512, whitening=True
         ),
@@ -144,7 +142,7 @@ def cifar10_tiny() -> Recipe:
     return Recipe(
         name="cifar10_tiny",
         data=DataConfig(source="cifar10"),
-        views=_views_that_agree(24),
+        views=_cifar10_views(24),
         network=NetworkConfig(
             backbone="fast_conv", stem="standard", widths=(64, 128), hidden_dim=256, num_classes=64, whitening=True
         ),
@@ -262,9 +260,16 @@ def _resnet18(source: str, *, size: int, num_classes: int) -> Recipe:
     )
 
 
-def _views_that_agree(size: int) -> ViewsConfig:
+def _cifar10_views(size: int, *, start_size: int | None = None, grow_epochs: float = 0.0) -> ViewsConfig:
     """Color views with crops of 0.3 of the image or more, normalized by the mean and deviation of CIFAR-10."""
-    return ViewsConfig(size=size, crop_scale=(0.3, 1.0), mean=(0.491, 0.482, 0.447), std=(0.247, 0.244, 0.262))
+    return ViewsConfig(
+        size=size,
+        start_size=start_size,
+        grow_epochs=grow_epochs,
+        crop_scale=(0.3, 1.0),
+        mean=(0.491, 0.482, 0.447),
+        std=(0.247, 0.244, 0.262),
+    )
 
 
 def _color_views(size: int) -> ViewsConfig:
