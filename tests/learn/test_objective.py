@@ -111,23 +111,35 @@ def two_view_terms(
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 14])
-def test_a_view_costs_one_softmax_and_one_logarithm_however_many_pairs_there_are(num_views):
-    class Counter(TorchDispatchMode):
-        def __init__(self):
-            super().__init__()
-            self.counts = collections.Counter()
+def test_a_view_costs_one_softmax_a_sweep_and_one_logarithm_however_many_pairs_there_are(num_views):
+    logits = randn(num_views, 8, 5).requires_grad_()
+    with Counter() as forward:
+        terms = twist_loss(logits)
+    with Counter() as backward:
+        terms.total.backward()
+    everything = num_views * 8 * 5
+    assert forward.elements["softmax"] == forward.elements["log"] - num_views * 5 == everything
+    assert backward.elements["softmax"] == everything
+    for counter in (forward, backward):
+        assert counter.elements["exp"] == counter.elements["_log_softmax"] == 0
+        del counter.elements["empty"]
+        assert sum(counter.elements.values()) <= 13 * everything  # no operation is repeated for each pair
+    assert backward.elements["log"] == 0  # the first backward finds them kept
 
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            if isinstance(args[0], torch.Tensor) and args[0].shape == (8, 5):
-                self.counts[function.overloadpacket.__name__] += 1
-            return function(*args, **(kwargs or {}))
 
-    views = list(randn(num_views, 8, 5))
-    with Counter() as counter:
-        twist_loss(views)
-    assert counter.counts["_softmax"] == counter.counts["log"] == num_views
-    assert counter.counts["exp"] == counter.counts["_log_softmax"] == 0
-    assert sum(counter.counts.values()) <= 12 * num_views  # no operation on [N, C] is repeated for each pair
+class Counter(TorchDispatchMode):
+    """Counts by operation the elements that operations other than views wrote or read, whichever are more."""
+
+    def __init__(self):
+        super().__init__()
+        self.elements = collections.Counter()
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        result = function(*args, **(kwargs or {}))
+        if not function.is_view:
+            tensors = [x for x in (result, *args) if isinstance(x, torch.Tensor)]
+            self.elements[function.overloadpacket.__name__] += max((x.numel() for x in tensors), default=0)
+        return result
 
 
 def test_small_divergences_keep_their_digits_in_float32():

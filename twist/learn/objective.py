@@ -10,6 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from twist.learn.paired_terms import paired_terms
+from twist.learn.sweeps import Weights
+
 
 class LossTerms(NamedTuple):
     """The loss and its three terms, unweighted, in nats.
@@ -33,7 +36,7 @@ class LossTerms(NamedTuple):
 
 
 def twist_loss(
-    logits: Sequence[Float[Tensor, "N C"]],
+    logits: Sequence[Float[Tensor, "N C"]] | Float[Tensor, "V N C"],
     *,
     temperature: int | float = 1.0,
     consistency_temperature: int | float | None = None,
@@ -51,7 +54,8 @@ def twist_loss(
     Parameters
     ----------
     logits
-        One tensor per view, global views first; row i of each belongs to the same sample.
+        One tensor per view, global views first; row i of each belongs to the same sample. All views in one tensor
+        save a copy of the gradient.
     temperature
         Divisor of the logits.
     consistency_temperature
@@ -108,19 +112,25 @@ def twist_loss(
     if consistency_temperature is None:
         consistency_temperature = temperature
     _check(logits, eps, temperature=temperature, consistency_temperature=consistency_temperature)
-    views = [_Distributions.of(view, temperature, eps) for view in logits]
-    compared = views
-    if consistency_temperature != temperature:
-        compared = [_Distributions.of(view, consistency_temperature, eps) for view in logits]
-    shares = _shares_in_pairs(len(logits))
-    return _weigh(
-        _paired_divergence(compared),
-        _weighted_sum(shares, [view.entropy().mean() for view in views]),
-        _weighted_sum(shares, _marginal_entropies(views, eps, mean_over_processes)),
-        consistency_weight=consistency_weight,
-        sharpness_weight=sharpness_weight,
-        diversity_weight=diversity_weight,
+    weights = Weights(consistency_weight, sharpness_weight, diversity_weight)
+    if consistency_temperature == temperature:
+        return LossTerms(
+            *paired_terms(
+                logits, temperature=temperature, weights=weights, eps=eps, mean_over_processes=mean_over_processes
+            )
+        )
+    entropies = paired_terms(
+        logits,
+        temperature=temperature,
+        weights=weights._replace(consistency=0),
+        eps=eps,
+        mean_over_processes=mean_over_processes,
     )
+    compared = paired_terms(
+        logits, temperature=consistency_temperature, weights=Weights(1, 0, 0), eps=eps, mean_over_processes=None
+    )
+    total = consistency_weight * compared.consistency + entropies.total
+    return LossTerms(total, compared.consistency, entropies.sharpness, entropies.diversity)
 
 
 def teacher_loss(
@@ -215,27 +225,6 @@ class _Distributions(NamedTuple):
         return -(self.probs * self.log_probs).sum(1)
 
 
-def _paired_divergence(views: Sequence[_Distributions]) -> Tensor:
-    """Mean over the samples and the 2V - 3 pairs of (KL(a given b) + KL(b given a)) / 2."""
-    first, second, *local = views
-    total = (1 + len(local) / 2) * _product_of_differences(first, second)
-    if local:
-        middle = _Distributions(*((a + b) / 2 for a, b in zip(first, second, strict=True)))
-        for view in local:
-            total = total + 2 * _product_of_differences(middle, view)
-    return total.mean() / (2 * (2 * len(views) - 3))
-
-
-def _product_of_differences(a: _Distributions, b: _Distributions) -> Tensor:
-    return ((a.probs - b.probs) * (a.log_probs - b.log_probs)).sum(1)
-
-
-def _shares_in_pairs(num_views: int) -> list[float]:
-    """Share of each view in the pairs: a global view stands in V - 1 of them, a local one in two."""
-    pairs = 2 * num_views - 3
-    return [(num_views - 1 if view < 2 else 2) / (2 * pairs) for view in range(num_views)]
-
-
 def _marginal_entropies(
     views: Sequence[_Distributions], eps: int | float, mean_over_processes: Callable[[Tensor], Tensor] | None
 ) -> Tensor:
@@ -265,7 +254,7 @@ def _weigh(
     return LossTerms(total, consistency, sharpness, diversity)
 
 
-def _check(logits: Sequence[Tensor], eps: int | float, **temperatures: int | float) -> None:
+def _check(logits: Sequence[Tensor] | Tensor, eps: int | float, **temperatures: int | float) -> None:
     if len(logits) < 2:
         raise ValueError(f"{len(logits)} view given: the loss compares two views or more of the same samples")
     shapes = [tuple(view.shape) for view in logits]
