@@ -50,7 +50,7 @@ class StepReport:
     features
         Of all views, before the weights moved; rows view-major.
     logits_of_heads
-        One tensor per view, for every head.
+        Of every head: its logits view by view, in one tensor.
     speaking
         Index of the head that speaks, on the device; None with a single head.
     """
@@ -60,13 +60,13 @@ class StepReport:
     self_label: SelfLabelTerms | None
     extra: Tensor | None
     features: Float[Tensor, "R D"]
-    logits_of_heads: list[list[Float[Tensor, "N C"]]]
+    logits_of_heads: list[Float[Tensor, "V N C"]]
     speaking: Tensor | None
 
     @property
     def logits(self) -> list[Float[Tensor, "N C"]]:
         """Logits of the head that speaks, one tensor per view; with several heads the device is waited for."""
-        return self.logits_of_heads[0 if self.speaking is None else int(self.speaking)]
+        return list(self.logits_of_heads[0 if self.speaking is None else int(self.speaking)])
 
     def named(self) -> dict[str, Tensor]:
         """Loss and terms by name, scalars on the device."""
@@ -127,7 +127,7 @@ def evaluate_loss(
         features, heads = network.forward_heads(views)
         source = None if state.teacher is None else _ask(state.teacher, views[:2], recipe.teacher)
     features = _at_least_float32(features)
-    logits_of_heads = [list(_at_least_float32(rows).chunk(len(views))) for rows in heads]
+    logits_of_heads = [_at_least_float32(rows).unflatten(0, (len(views), -1)) for rows in heads]
     by_head = [_loss_of_head(logits, source, recipe, values) for logits in logits_of_heads]
     total = torch.stack([total for total, _, _ in by_head]).mean()
     # Which head speaks is known to the device alone: what it says is picked there.
@@ -137,7 +137,7 @@ def evaluate_loss(
     self_label = SelfLabelTerms(*(_pick(speaking, v) for v in zip(*taught, strict=True))) if taught else None
     own = None
     if extra is not None:
-        of_heads = [_own_term(extra, logits, features) for logits in logits_of_heads]
+        of_heads = [_own_term(extra, list(logits), features) for logits in logits_of_heads]
         total = total + recipe.objective.extra_weight * torch.stack(of_heads).mean()
         own = _pick(speaking, of_heads)
     # The TWIST loss tells the heads apart in every stage: pseudo labels are easiest where classes have merged.
@@ -211,7 +211,7 @@ def _ask(teacher: TwistNet, views: Sequence[Tensor], config: TeacherConfig) -> l
 
 
 def _loss_of_head(
-    logits: list[Tensor], source: list[Tensor] | None, recipe: Recipe, values: StepValues
+    logits: Tensor, source: list[Tensor] | None, recipe: Recipe, values: StepValues
 ) -> tuple[Tensor, LossTerms, SelfLabelTerms | None]:
     """What is minimized for one head, its TWIST terms, and what the self-labelling stage saw."""
     if not values.self_labelling:
@@ -221,7 +221,7 @@ def _loss_of_head(
         terms = _twist_terms(logits, source, recipe)
     config = recipe.self_label
     self_label = self_label_loss(
-        logits,
+        list(logits),
         source=source,
         temperature=recipe.objective.temperature,
         mask_temperature=config.mask_temperature,
@@ -234,11 +234,11 @@ def _loss_of_head(
     return self_label.total, terms, self_label
 
 
-def _twist_terms(logits: list[Tensor], source: list[Tensor] | None, recipe: Recipe) -> LossTerms:
+def _twist_terms(logits: Tensor, source: list[Tensor] | None, recipe: Recipe) -> LossTerms:
     config = recipe.objective
     if source is not None:
         return teacher_loss(
-            logits,
+            list(logits),
             source,
             temperature=config.temperature,
             consistency_weight=config.consistency_weight,
