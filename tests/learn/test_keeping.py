@@ -13,6 +13,7 @@ from PIL import Image
 from twist.learn import datasets, image_cache, image_files
 from twist.learn import train as training
 from twist.learn.datasets import load
+from twist.learn.image_cache import ImageCache
 from twist.learn.image_files import ImageFiles
 from twist.learn.process import Requests
 from twist.learn.stored_images import ArrayImages, num_threads
@@ -269,11 +270,11 @@ def test_a_kill_while_a_cache_is_made_leaves_none_and_its_rest_is_swept(folder, 
     assert {path.name for path in place.iterdir()} == {arrays(cache)[0].name, "lock", "about.json"}
 
 
-def test_two_that_need_a_cache_at_once_decode_once(folder, decoded):
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(load(config_of(folder, "cache")).images[:])) for _ in range(3)
-    ]
+def test_of_several_that_need_a_cache_at_once_one_decodes(folder, cache, decoded):
+    paths = sorted(folder.rglob("*.*"))
+    files, results = image_files.survey(folder, paths, 16), []
+    place = ImageCache(cache, folder, paths, [(0, 0)] * 60, {})
+    threads = [threading.Thread(target=lambda: results.append(place.build(files)[:])) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -365,6 +366,14 @@ def test_files_that_are_no_images_are_named_before_anything_is_decoded(keep, fol
     with pytest.raises(ConfigError, match=r"7 of 67 images .*'label 1/broken0.jpg' is no image .*, and 2 more"):
         load(config_of(folder, keep))
     assert decoded == [] and arrays(cache) == []
+
+
+@pytest.mark.parametrize("keep", KEEPERS)
+def test_a_link_to_nothing_is_named(keep, folder):
+    (folder / "label 0" / "00.jpg").unlink()
+    (folder / "label 0" / "00.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ConfigError, match=r"1 of 60 images .*'label 0/00.jpg' is missing"):
+        load(config_of(folder, keep))
 
 
 @pytest.mark.parametrize("keep", ["memory", "cache"])

@@ -42,23 +42,22 @@ class ImageCache:
         The folder of images.
     paths
         Its files, one per image.
-    stats
-        What the file system says of each.
+    marks
+        Size in bytes and time of change in nanoseconds of each.
     choice
         What of the folder was chosen, by the recipe's names: another choice has a cache of its own.
     """
 
     def __init__(
-        self, root: Path, folder: Path, paths: list[Path], stats: list[os.stat_result], choice: dict[str, Any]
+        self, root: Path, folder: Path, paths: list[Path], marks: list[tuple[int, int]], choice: dict[str, Any]
     ):
         self.about = {"folder": str(folder.resolve()), **choice}
         place = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.")[:60] or "images"
         self.root, self.folder = root, root / f"{name}-{place}"
         digest = hashlib.sha256(f"{DECODER} {PIL.__version__} {choice}".encode())
-        for path, stat in zip(paths, stats, strict=True):
-            digest.update(os.fsencode(path.relative_to(folder)))
-            digest.update(f"\0{stat.st_size} {stat.st_mtime_ns}\0".encode())
+        for path, mark in zip(paths, marks, strict=True):
+            digest.update(os.fsencode(path.relative_to(folder)) + f"\0{mark}\0".encode())
         self.path = self.folder / f"{digest.hexdigest()[:16]}.npy"
 
     def find(self) -> ArrayImages | None:
