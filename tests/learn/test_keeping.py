@@ -283,6 +283,21 @@ def test_of_several_that_need_a_cache_at_once_one_decodes(folder, cache, decoded
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
 
 
+@pytest.mark.parametrize("without", ["the module", "a file system for it"])
+def test_without_locks_each_builds_for_itself_and_sweeps_nothing(without, folder, cache, monkeypatch):
+    if without == "the module":
+        monkeypatch.setattr(image_cache, "fcntl", None)
+    else:
+        monkeypatch.setattr(image_cache.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
+    load(config_of(folder, "cache"))
+    (path,) = arrays(cache)
+    others = path.parent / ".another.process.still.writes"
+    others.write_bytes(b"")
+    os.utime(next(folder.rglob("00.jpg")), ns=(1, 1))
+    assert len(load(config_of(folder, "cache"))) == 60
+    assert others.exists() and len(arrays(cache)) == 2
+
+
 def test_whoever_waits_for_a_cache_can_be_stopped(folder, cache):
     load(config_of(folder, "cache"))
     (path,) = arrays(cache)
