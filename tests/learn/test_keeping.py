@@ -3,6 +3,8 @@
 import os
 import threading
 import weakref
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -175,6 +177,13 @@ def test_what_does_not_fit_goes_to_the_disk_and_is_decoded_on_the_way_when_that_
     assert "TWIST_CACHE" in decoded.notes[0] and "GB left" in decoded.notes[0] and str(folder) not in decoded.notes[0]
     monkeypatch.setattr(image_cache.shutil, "disk_usage", lambda _: disk._replace(free=2**30 + needed))
     assert load(config_of(folder, "auto")).keep == "cache"
+
+
+def test_free_memory_is_the_machines_or_in_a_container_what_that_may_have(monkeypatch):
+    monkeypatch.setattr(datasets.psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
+    for limit, free in (("1000\n", 1000), ("9000\n", 5000), ("max\n", 5000)):
+        monkeypatch.setattr(Path, "read_text", lambda self, limit=limit: limit)
+        assert datasets.free_memory() == free
 
 
 def test_what_was_asked_for_and_has_no_room_is_refused_with_the_way_out(folder, cache, monkeypatch):
