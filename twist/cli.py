@@ -175,7 +175,9 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
         return _print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
     placing = _start_layout(run) if options.report else None
     bar: ProgressBar | None = None
-    said = images_read = 0
+    run.record.poll()
+    images_read = (run.record.last("reading") or {}).get("done", 0)  # of an earlier attempt
+    said = len(_notes(run))
 
     def draw(run: Run) -> None:
         nonlocal bar, said, images_read

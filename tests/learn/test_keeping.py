@@ -3,6 +3,8 @@
 import os
 import threading
 import weakref
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from PIL import Image
 from twist.learn import datasets, image_cache, image_files
 from twist.learn import train as training
 from twist.learn.datasets import load
+from twist.learn.image_cache import ImageCache
 from twist.learn.image_files import ImageFiles
 from twist.learn.process import Requests
 from twist.learn.stored_images import ArrayImages, num_threads
@@ -176,6 +179,13 @@ def test_what_does_not_fit_goes_to_the_disk_and_is_decoded_on_the_way_when_that_
     assert load(config_of(folder, "auto")).keep == "cache"
 
 
+def test_free_memory_is_the_machines_or_in_a_container_what_that_may_have(monkeypatch):
+    monkeypatch.setattr(datasets.psutil, "virtual_memory", lambda: SimpleNamespace(available=5000))
+    for limit, free in (("1000\n", 1000), ("9000\n", 5000), ("max\n", 5000)):
+        monkeypatch.setattr(Path, "read_text", lambda self, limit=limit: limit)
+        assert datasets.free_memory() == free
+
+
 def test_what_was_asked_for_and_has_no_room_is_refused_with_the_way_out(folder, cache, monkeypatch):
     monkeypatch.setattr(datasets, "free_memory", lambda: 1000)
     with pytest.raises(ConfigError, match=r"data.keep is 'memory', but 60 images take 0.0 GB .* cache or decode"):
@@ -269,17 +279,32 @@ def test_a_kill_while_a_cache_is_made_leaves_none_and_its_rest_is_swept(folder, 
     assert {path.name for path in place.iterdir()} == {arrays(cache)[0].name, "lock", "about.json"}
 
 
-def test_two_that_need_a_cache_at_once_decode_once(folder, decoded):
-    results = []
-    threads = [
-        threading.Thread(target=lambda: results.append(load(config_of(folder, "cache")).images[:])) for _ in range(3)
-    ]
+def test_of_several_that_need_a_cache_at_once_one_decodes(folder, cache, decoded):
+    paths = sorted(folder.rglob("*.*"))
+    files, results = image_files.survey(folder, paths, 16), []
+    place = ImageCache(cache, folder, paths, [(0, 0)] * 60, {})
+    threads = [threading.Thread(target=lambda: results.append(place.build(files)[:])) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(decoded) == 60 and len(results) == 3
     assert torch.equal(results[0], results[1]) and torch.equal(results[0], results[2])
+
+
+@pytest.mark.parametrize("without", ["the module", "a file system for it"])
+def test_without_locks_each_builds_for_itself_and_sweeps_nothing(without, folder, cache, monkeypatch):
+    if without == "the module":
+        monkeypatch.setattr(image_cache, "fcntl", None)
+    else:
+        monkeypatch.setattr(image_cache.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
+    load(config_of(folder, "cache"))
+    (path,) = arrays(cache)
+    others = path.parent / ".another.process.still.writes"
+    others.write_bytes(b"")
+    os.utime(next(folder.rglob("00.jpg")), ns=(1, 1))
+    assert len(load(config_of(folder, "cache"))) == 60
+    assert others.exists() and len(arrays(cache)) == 2
 
 
 def test_whoever_waits_for_a_cache_can_be_stopped(folder, cache):
@@ -365,6 +390,14 @@ def test_files_that_are_no_images_are_named_before_anything_is_decoded(keep, fol
     with pytest.raises(ConfigError, match=r"7 of 67 images .*'label 1/broken0.jpg' is no image .*, and 2 more"):
         load(config_of(folder, keep))
     assert decoded == [] and arrays(cache) == []
+
+
+@pytest.mark.parametrize("keep", KEEPERS)
+def test_a_link_to_nothing_is_named(keep, folder):
+    (folder / "label 0" / "00.jpg").unlink()
+    (folder / "label 0" / "00.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(ConfigError, match=r"1 of 60 images .*'label 0/00.jpg' is missing"):
+        load(config_of(folder, keep))
 
 
 @pytest.mark.parametrize("keep", ["memory", "cache"])

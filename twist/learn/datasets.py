@@ -175,12 +175,20 @@ def _from_folder(folder: Path, name: str, config: DataConfig, on_progress: Progr
     paths, classes, label_names = folder_images(folder, config.split)
     paths = paths[: config.max_images]
     labels = None if classes is None else torch.tensor(classes[: config.max_images])
-    stats = [path.stat() for path in paths]
+    marks = [_mark(path) for path in paths]
     choice = {"split": config.split, "max_images": config.max_images, "image_size": config.image_size}
-    cache = ImageCache(cache_root(), folder, paths, stats, choice)
+    cache = ImageCache(cache_root(), folder, paths, marks, choice)
     images, keep, notes = _keep(cache, folder, paths, config, on_progress)
-    fingerprint = _files_fingerprint(images, labels, [stat.st_size for stat in stats])
+    fingerprint = _files_fingerprint(images, labels, [size for size, _ in marks])
     return ImageSet(images, labels, label_names, torch.arange(len(images)), name, fingerprint, keep, notes)
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    try:
+        stat = path.stat()
+    except OSError:  # a link to nothing, which the look at headers names
+        return -1, -1
+    return stat.st_size, stat.st_mtime_ns
 
 
 def _keep(

@@ -42,23 +42,22 @@ class ImageCache:
         The folder of images.
     paths
         Its files, one per image.
-    stats
-        What the file system says of each.
+    marks
+        Size in bytes and time of change in nanoseconds of each.
     choice
         What of the folder was chosen, by the recipe's names: another choice has a cache of its own.
     """
 
     def __init__(
-        self, root: Path, folder: Path, paths: list[Path], stats: list[os.stat_result], choice: dict[str, Any]
+        self, root: Path, folder: Path, paths: list[Path], marks: list[tuple[int, int]], choice: dict[str, Any]
     ):
         self.about = {"folder": str(folder.resolve()), **choice}
         place = hashlib.sha256(json.dumps(self.about, sort_keys=True).encode()).hexdigest()[:12]
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.resolve().name).strip("-.")[:60] or "images"
         self.root, self.folder = root, root / f"{name}-{place}"
         digest = hashlib.sha256(f"{DECODER} {PIL.__version__} {choice}".encode())
-        for path, stat in zip(paths, stats, strict=True):
-            digest.update(os.fsencode(path.relative_to(folder)))
-            digest.update(f"\0{stat.st_size} {stat.st_mtime_ns}\0".encode())
+        for path, mark in zip(paths, marks, strict=True):
+            digest.update(os.fsencode(path.relative_to(folder)) + f"\0{mark}\0".encode())
         self.path = self.folder / f"{digest.hexdigest()[:16]}.npy"
 
     def find(self) -> ArrayImages | None:
@@ -93,10 +92,11 @@ class ImageCache:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            with self._alone(len(files), on_progress):
+            with self._lock(len(files), on_progress) as alone:
                 if (made := self.find()) is not None:
                     return made
-                self._sweep()
+                if alone:
+                    self._sweep()
                 if reason := self.lack(files.nbytes):
                     raise ConfigError(self._refusal(reason))
                 self._write(files, on_progress)
@@ -138,22 +138,24 @@ class ImageCache:
                     path.unlink()
 
     @contextmanager
-    def _alone(self, num_images: int, on_progress: Progress | None) -> Iterator[None]:
+    def _lock(self, num_images: int, on_progress: Progress | None) -> Iterator[bool]:
+        """Wait until no other process builds; whether none can begin to, which takes a system with locks."""
         with open(self.folder / "lock", "w") as file:
-            while not _take(file.fileno()):
+            while (alone := _take(file.fileno())) is False:
                 if on_progress is not None:
                     on_progress(0, num_images)
                 time.sleep(_LOOK_EVERY_S)
-            yield
+            yield bool(alone)
 
 
-def _take(descriptor: int) -> bool:
-    """Whether this process may build; where there are no locks, several may, each for itself."""
-    if fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        except OSError:  # a file system without locks
-            pass
+def _take(descriptor: int) -> bool | None:
+    """Whether the lock was free and is taken now, or None where there are no locks."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
     return True
