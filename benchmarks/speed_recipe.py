@@ -4,9 +4,10 @@
 
 The protocol: training sees the train split without labels. Then every image is one feature vector, the backbone's in
 evaluation mode of the plain view (the whole image, not augmented). Ten neighbors by cosine among all training images
-vote with equal weights on each image of the test split; features are neither centered nor scaled, but for the row that
-says so. Beside it, in the same way: the same network untrained (norm statistics of the images, first layer whitened if
-it is to be), and the plain views' pixels.
+vote with equal weights on each image of the test split. Features are neither centered nor scaled, but for
+``knn_standardized``, where each has mean 0 and deviation 1 over the training images. Beside it, in the same way: the
+same network untrained (norm statistics of the images, first layer whitened if it is to be), and the plain views'
+pixels.
 
 ``--test SOURCE`` names the test images when the training images are a folder or file (``--set data.source=FILE.npz``).
 ``--held-out N`` is for tuning: the last N training images are neither trained on nor in the bank, and are asked about
@@ -24,6 +25,17 @@ import time
 
 import torch
 from torch import Tensor, nn
+
+from twist.learn import datasets
+from twist.learn.handover import network_of_run
+from twist.learn.neighbors import knn_accuracy
+from twist.learn.networks import build_network
+from twist.learn.process import choose_device
+from twist.learn.views import plain_view
+from twist.learn.whitening import whiten_first_layer
+from twist.runs.config import ViewsConfig, with_fields
+from twist.runs.launcher import launch
+from twist.runs.recipes import recipe
 
 
 def main() -> None:
@@ -52,15 +64,6 @@ def main() -> None:
 
 def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[str, float | str]:
     """Figures of one training: seconds from the command to its end, of training alone, and accuracies."""
-    from twist.learn import datasets
-    from twist.learn.handover import network_of_run
-    from twist.learn.networks import build_network
-    from twist.learn.process import choose_device
-    from twist.learn.whitening import whiten_first_layer
-    from twist.runs.config import with_fields
-    from twist.runs.launcher import launch
-    from twist.runs.recipes import recipe
-
     made = with_fields(recipe(name), changes)
     if held_out:
         whole = datasets.load(made.data)
@@ -87,37 +90,26 @@ def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[s
         bank, queries = (_features(net.to(device), images, made.views, device) for images in (known.images, asked))
         found[row] = _score(bank, known.labels, queries, labels)
         if row == "knn":
-            found["knn_standardized"] = _score(*_standardized(bank, known.labels, queries), labels)
+            deviation, mean = torch.std_mean(bank, 0)
+            bank, queries = ((rows - mean) / deviation.clamp(min=1e-6) for rows in (bank, queries))
+            found["knn_standardized"] = _score(bank, known.labels, queries, labels)
     return {**found, "verdict": run.verdict.kind}
 
 
 def _score(bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
-    from twist.learn.neighbors import knn_accuracy
-
     device = bank.device
     return round(knn_accuracy(bank, labels.to(device), queries, query_labels.to(device), k=10), 4)
 
 
-def _standardized(bank: Tensor, labels: Tensor, queries: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Every feature of mean 0 and deviation 1 over the bank."""
-    deviation, mean = torch.std_mean(bank, 0)
-    deviation = deviation.clamp(min=1e-6)
-    return (bank - mean) / deviation, labels, (queries - mean) / deviation
-
-
 @torch.no_grad()
-def _features(net: nn.Module, images: Tensor, views, device: torch.device) -> Tensor:
-    from twist.learn.views import plain_view
-
+def _features(net: nn.Module, images: Tensor, views: ViewsConfig, device: torch.device) -> Tensor:
     net.eval()
     return torch.cat([net(plain_view(batch.to(device), views)).float() for batch in images.split(1000)])
 
 
 @torch.no_grad()
-def _take_norm_statistics(net: nn.Module, images: Tensor, views) -> None:
+def _take_norm_statistics(net: nn.Module, images: Tensor, views: ViewsConfig) -> None:
     """Running statistics of the plain views of some images, which an untrained network has none of."""
-    from twist.learn.views import plain_view
-
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
