@@ -45,6 +45,7 @@ def twist_loss(
     diversity_weight: int | float = 1.0,
     eps: int | float = 1e-5,
     mean_over_processes: Callable[[Tensor], Tensor] | None = None,
+    kernels: bool = True,
 ) -> LossTerms:
     """The TWIST loss of a batch, in nats: low when views agree, samples are sharp and classes are all in use.
 
@@ -69,6 +70,9 @@ def twist_loss(
         when this process holds all of it. It is asked once, for the mean distributions: diversity is then that of the
         joined batch, the other terms are this process's own, and gradients averaged over the processes are those of
         the joined batch.
+    kernels
+        Whether a CUDA device may use fused kernels, which it does where they are found to agree with what runs
+        everywhere else; false compares or works around them.
 
     Returns
     -------
@@ -116,7 +120,12 @@ def twist_loss(
     if consistency_temperature == temperature:
         return LossTerms(
             *paired_terms(
-                logits, temperature=temperature, weights=weights, eps=eps, mean_over_processes=mean_over_processes
+                logits,
+                temperature=temperature,
+                weights=weights,
+                eps=eps,
+                mean_over_processes=mean_over_processes,
+                kernels=kernels,
             )
         )
     entropies = paired_terms(
@@ -125,9 +134,15 @@ def twist_loss(
         weights=weights._replace(consistency=0),
         eps=eps,
         mean_over_processes=mean_over_processes,
+        kernels=kernels,
     )
     compared = paired_terms(
-        logits, temperature=consistency_temperature, weights=Weights(1, 0, 0), eps=eps, mean_over_processes=None
+        logits,
+        temperature=consistency_temperature,
+        weights=Weights(1, 0, 0),
+        eps=eps,
+        mean_over_processes=None,
+        kernels=kernels,
     )
     total = consistency_weight * compared.consistency + entropies.total
     return LossTerms(total, compared.consistency, entropies.sharpness, entropies.diversity)

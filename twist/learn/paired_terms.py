@@ -9,7 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from twist.learn import sweeps
+from twist.learn import sweeps as eager_sweeps
+from twist.learn.kernels import passes_self_test
 from twist.learn.sweeps import Terms, Weights
 
 
@@ -20,11 +21,12 @@ def paired_terms(
     weights: Weights,
     eps: int | float,
     mean_over_processes: Callable[[Tensor], Tensor] | None,
+    kernels: bool,
 ) -> Terms:
     """Total and terms of `twist.learn.objective.twist_loss`, for one temperature; differentiable once."""
     views = (logits,) if isinstance(logits, Tensor) else tuple(logits)
     keep = torch.is_grad_enabled() and any(view.requires_grad for view in views)
-    setting = _Setting(temperature, weights, eps, mean_over_processes, keep)
+    setting = _Setting(temperature, weights, eps, mean_over_processes, keep, _sweeps(views, kernels))
     return Terms(*_PairedTerms.apply(setting, *views))
 
 
@@ -34,12 +36,24 @@ class _Setting(NamedTuple):
     eps: int | float
     mean_over_processes: Callable[[Tensor], Tensor] | None
     keep: bool
+    sweeps: Any
+
+
+def _sweeps(views: Sequence[Tensor], kernels: bool) -> Any:
+    """The kernels where they are wanted, possible and found exact; else the same functions without them."""
+    device = views[0].device
+    if kernels and device.type == "cuda" and all(view.dtype.itemsize <= 4 for view in views):
+        if passes_self_test(device):
+            from twist.learn.kernels import paired_sweeps
+
+            return paired_sweeps
+    return eager_sweeps
 
 
 class _PairedTerms(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, setting: _Setting, *views: Tensor) -> tuple[Tensor, ...]:
-        temperature, weights, eps, mean_over_processes, keep = setting
+        temperature, weights, eps, mean_over_processes, keep, sweeps = setting
         found = sweeps.first_sweep(_blocks(views), temperature=temperature, eps=eps, keep=keep)
         means, ctx.means_of_processes = found.mean_probs, None
         if mean_over_processes is not None:
@@ -58,7 +72,7 @@ class _PairedTerms(torch.autograd.Function):
         if torch.is_grad_enabled():
             raise RuntimeError("the TWIST loss has no second derivative: leave out create_graph=True")
         slope, *views = ctx.saved_tensors
-        temperature, weights, eps, _, _ = ctx.setting
+        temperature, weights, eps, _, _, sweeps = ctx.setting
         if ctx.means_of_processes is not None:
             joined, own = ctx.means_of_processes
             (slope,) = torch.autograd.grad(joined, own, slope, retain_graph=True)

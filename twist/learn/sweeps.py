@@ -83,17 +83,17 @@ def first_sweep(
     sums, minus_entropy, of_globals, of_locals = (chunks.zeros(*shape) for shape in ((V, C), (V,), (), ()))
     for rows in chunks.rows():
         probs, scratch, *logs = (buffer[:, : rows.stop - rows.start] for buffer in buffers)
-        p, l = probs, logs[0] if kept is None else kept[:, rows]  # noqa: E741
+        p, log = probs, logs[0] if kept is None else kept[:, rows]
         chunks.softmax(rows, p, scratch)
-        chunks.log(p, scratch, l)
+        chunks.log(p, scratch, log)
         sums += p.sum(1)
-        minus_entropy += torch.mul(p, l, out=scratch).sum((1, 2))
+        minus_entropy += torch.mul(p, log, out=scratch).sum((1, 2))
         # Products of differences: small divergences are not differences of large entropies.
-        of_globals += torch.sub(p[0], p[1], out=scratch[0]).mul_(torch.sub(l[0], l[1], out=scratch[1])).sum()
+        of_globals += torch.sub(p[0], p[1], out=scratch[0]).mul_(torch.sub(log[0], log[1], out=scratch[1])).sum()
         if V > 2:
-            middle = [torch.lerp(x[0], x[1], 0.5, out=out) for x, out in ((p, scratch[0]), (l, scratch[1]))]
+            middle = [torch.lerp(x[0], x[1], 0.5, out=out) for x, out in ((p, scratch[0]), (log, scratch[1]))]
             apart = torch.sub(p[2:], middle[0], out=scratch[2:])
-            of_locals += apart.mul_(torch.sub(l[2:], middle[1], out=p[2:])).sum()
+            of_locals += apart.mul_(torch.sub(log[2:], middle[1], out=p[2:])).sum()
     shares = sums.new_tensor(shares_in_pairs(V))
     divergence = (1 + (V - 2) / 2) * of_globals + 2 * of_locals
     return Found(divergence / (2 * (2 * V - 3) * N), shares.dot(minus_entropy) / -N, sums.div_(N), kept)
@@ -159,23 +159,23 @@ def second_sweep(
     buffers = [chunks.buffer() for _ in range(3 if kept is not None else 4)]
     for rows in chunks.rows():
         p, shifted, g, *logs = (buffer[:, : rows.stop - rows.start] for buffer in buffers)
-        l = gradient[:, rows] if kept is not None else logs[0]  # noqa: E741
+        log = gradient[:, rows] if kept is not None else logs[0]
         chunks.softmax(rows, p, shifted)
         if kept is None:
-            chunks.log(p, shifted, l)
+            chunks.log(p, shifted, log)
         elif eps:
             torch.add(p, eps, out=shifted)
-        for view, L, P in zip(alike, _paired_with(l), _paired_with(p), strict=False):
+        for view, L, P in zip(alike, _paired_with(log), _paired_with(p), strict=False):
             near = torch.addcdiv(L, P, shifted[view], out=g[view]) if eps else L
             torch.addcmul(of_probs[view], near, of_pair, value=-1, out=g[view])
             if not eps:
                 g[view].mul_(p[view]).addcmul_(P, of_pair, value=-1)
         if eps:
             if has_own:
-                g.addcmul_(torch.addcdiv(l, p, shifted, out=shifted), own)
+                g.addcmul_(torch.addcdiv(log, p, shifted, out=shifted), own)
             g.mul_(p)
         elif has_own:
-            g.addcmul_(torch.add(l, 1, out=shifted).mul_(p), own)
+            g.addcmul_(torch.add(log, 1, out=shifted).mul_(p), own)
         torch.addcmul(g, p, g.sum(2, keepdim=True), value=-1, out=gradient[:, rows])
     return gradient
 

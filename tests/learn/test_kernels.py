@@ -1,0 +1,267 @@
+"""The fused kernels against the sweeps that run everywhere: interpreted, compiled without a GPU, and on one."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+import warnings
+
+import pytest
+import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from twist.learn import kernels, paired_terms, sweeps
+from twist.learn.objective import twist_loss
+
+needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="needs Triton")
+
+INTERPRETED = """
+import torch
+from twist.learn import paired_terms
+from twist.learn.kernels import paired_sweeps
+from twist.learn.objective import twist_loss
+
+def terms_and_gradients(logits, **options):
+    logits = [view.detach().requires_grad_() for view in logits]
+    terms = twist_loss(logits, **options)
+    return [list(terms)] + [torch.autograd.grad(term, logits, retain_graph=True) for term in terms]
+
+def disagreement(found, expected):
+    pairs = [(a.double(), b.double()) for of, other in zip(found, expected) for a, b in zip(of, other)]
+    return max(((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item() for a, b in pairs)
+
+torch.manual_seed(0)
+choose = paired_terms._sweeps
+for V, N, C, temperature, eps, dtype in {cases}:
+    dtype = getattr(torch, dtype)
+    logits = (2 * torch.randn(V, N, C)).to(dtype)
+    options = dict(temperature=temperature, eps=eps, sharpness_weight=0.4, mean_over_processes=lambda means: (means + means.flip(0)) / 2)
+    paired_terms._sweeps = choose
+    expected = terms_and_gradients(logits.double(), **options)
+    paired_terms._sweeps = lambda views, wanted: paired_sweeps
+    found = terms_and_gradients(logits, **options)
+    assert found[0][0].dtype == torch.float32 and found[1][0].dtype == dtype
+    print(disagreement(found[:1], expected[:1]), disagreement(found[1:], expected[1:]))
+"""
+
+
+def run_interpreted(program):
+    """Run it where Triton's interpreter stands for the GPU; it must be chosen before Triton is imported."""
+    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, env=environment
+    )
+    assert result.returncode == 0, result.stderr
+    return [tuple(map(float, line.split())) for line in result.stdout.splitlines()]
+
+
+@needs_triton
+def test_interpreted_kernels_give_the_terms_and_gradients_of_float64():
+    single = [(2, 3, 5, 1, 1e-5, "float32"), (3, 2, 1400, 0.6, 1e-5, "float32"), (5, 4, 70, 0.6, 0, "float32")]
+    half = [(2, 3, 40, 1, 1e-5, "bfloat16"), (2, 3, 40, 1, 1e-5, "float16")]
+    found = run_interpreted(INTERPRETED.format(cases=single + half))
+    assert len(found) == len(single + half)
+    for (of_terms, of_gradients), (*_, dtype) in zip(found, single + half, strict=True):
+        assert of_terms <= 1e-6
+        assert of_gradients <= 1e-5 + torch.finfo(getattr(torch, dtype)).eps
+
+
+SATURATED = """
+import torch
+from twist.learn.kernels import paired_sweeps
+from twist.learn import paired_terms, sweeps
+from twist.learn.objective import twist_loss
+for scale in (0.0, 1e4):
+    for eps in (0, 1e-5):
+        logits = scale * torch.randn(3, 4, 33, generator=torch.Generator().manual_seed(0))
+        found = []
+        for module in (sweeps, paired_sweeps):
+            paired_terms._sweeps = lambda views, wanted, module=module: module
+            whole = logits.clone().requires_grad_()
+            terms = twist_loss(whole, eps=eps, temperature=0.5)
+            terms.total.backward()
+            assert all(term.isfinite() for term in terms) and whole.grad.isfinite().all()
+            found.append((torch.stack(list(terms)), whole.grad))
+        torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=2e-3)  # a logit of 1e4 has no more digits
+strided = torch.randn(4, 3, 66)[:, :, ::2].requires_grad_()
+gradients = []
+for module in (sweeps, paired_sweeps):
+    paired_terms._sweeps = lambda views, wanted, module=module: module
+    gradients.append(torch.autograd.grad(twist_loss(list(strided)).total, strided)[0])
+torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
+total = twist_loss(strided).total
+torch.testing.assert_close(*(torch.autograd.grad(total, strided, retain_graph=True)[0] for _ in range(2)))
+"""
+
+
+@needs_triton
+def test_interpreted_kernels_are_finite_at_saturation_take_strides_and_may_be_asked_again():
+    run_interpreted(SATURATED)
+
+
+COMPILED = """
+import torch, triton, warnings
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+from twist.learn.kernels import paired_sweeps as kernels
+
+def compiled(function, constants, capability, **types):
+    names = function.arg_names
+    signature = {name: "constexpr" if name in constants else types[name] for name in names}
+    constants = {(names.index(name),): value for name, value in constants.items()}
+    source = ASTSource(fn=function, signature=signature, constexprs=constants)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=dict(kernels.LAUNCH))
+
+pointers = "kept consistency sharpness mean_probs slope terms of_total of_consistency of_sharpness of_diversity".split()
+numbers = "inverse_temperature eps consistency_weight sharpness_weight diversity_weight".split()
+types = dict.fromkeys(pointers, "*fp32") | dict.fromkeys(numbers, "fp32")
+types |= dict.fromkeys(("N", "C", "view_stride", "row_stride"), "i32")
+for capability, views, logits in ((80, 2, "*fp32"), (90, 14, "*bf16")):
+    types |= {"logits": logits, "gradient": logits}
+    tile = {name: value for name, value in kernels._tile(views, 1e-5).items() if name not in kernels.LAUNCH}
+    tile["V"] = views
+    missing = dict.fromkeys(("of_consistency", "of_sharpness", "of_diversity"))
+    for function, constants in (
+        (kernels._terms_of_samples, tile),
+        (kernels._means_of_columns, {"ROWS": 32, "BLOCK": 128}),
+        (kernels._finish, {"V": views, "EXACT": False, "BLOCK": 2048}),
+        (kernels._gradient, tile | missing),
+    ):
+        assert compiled(function, constants, capability, **types).asm["cubin"]
+        print(1)
+"""
+
+
+@needs_triton
+@pytest.mark.skipif(sys.platform != "linux", reason="Triton's compiler for CUDA comes with Linux alone")
+def test_kernels_compile_for_two_generations_of_gpus_without_one(tmp_path):
+    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "0"}
+    command = [sys.executable, "-c", COMPILED]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == ["1"] * 8
+
+
+class Failing:
+    """Stands for kernels that a compiler or a driver refuses."""
+
+    @staticmethod
+    def first_sweep(*arguments, **options):
+        raise RuntimeError("no such driver")
+
+
+class Wrong:
+    """Stands for kernels that compute something else."""
+
+    first_sweep, finish = staticmethod(sweeps.first_sweep), staticmethod(sweeps.finish)
+
+    @staticmethod
+    def second_sweep(*arguments, **options):
+        return 1.001 * sweeps.second_sweep(*arguments, **options)
+
+
+@pytest.fixture
+def stand_in(monkeypatch):
+    """Put something else in the place of the kernels; the self-test forgets what it found."""
+
+    def put(module):
+        monkeypatch.setitem(sys.modules, "twist.learn.kernels.paired_sweeps", module)
+        monkeypatch.setattr(kernels, "paired_sweeps", module, raising=False)
+
+    kernels.passes_self_test.cache_clear()
+    yield put
+    kernels.passes_self_test.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("module", "reason"),
+    [(Failing, "RuntimeError: no such driver"), (Wrong, "differ .* times the tolerance"), (None, "Error")],
+)
+def test_kernels_that_fail_or_differ_are_not_used_and_it_is_said_once(module, reason, stand_in):
+    stand_in(module)
+    with pytest.warns(UserWarning, match=f"fused kernels of the loss are not used on cpu, .*{reason}.*") as said:
+        assert not kernels.passes_self_test(torch.device("cpu"))
+        assert not kernels.passes_self_test(torch.device("cpu"))
+    assert len(said) == 1
+
+
+def test_kernels_that_agree_pass_the_self_test(stand_in):
+    stand_in(sweeps)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert kernels.passes_self_test(torch.device("cpu"))
+
+
+def test_kernels_are_for_cuda_for_at_most_float32_where_they_pass_and_only_if_wanted(monkeypatch, stand_in):
+    stand_in(Wrong)
+    verdict = True
+    monkeypatch.setattr(paired_terms, "passes_self_test", lambda device: verdict)
+    with FakeTensorMode():
+        single, double = (torch.empty(2, 2, dtype=dtype, device="cuda") for dtype in (torch.float32, torch.float64))
+    assert paired_terms._sweeps([single, single], True) is Wrong
+    assert paired_terms._sweeps([single, double], True) is sweeps
+    assert paired_terms._sweeps([single, single], False) is sweeps
+    assert paired_terms._sweeps([torch.zeros(2)], True) is sweeps
+    verdict = False
+    assert paired_terms._sweeps([single, single], True) is sweeps
+
+
+@pytest.fixture
+def cuda():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    return torch.device("cuda", 0)
+
+
+@pytest.mark.gpu
+@needs_triton
+def test_on_a_gpu_the_kernels_pass_their_self_test_and_agree(cuda):
+    assert kernels.passes_self_test(cuda)
+    for shape in ((14, 128, 4096), (2, 64, 32768)):
+        logits = torch.randn(shape, device=cuda, requires_grad=True)
+        found, expected = (
+            (terms, torch.autograd.grad(terms.total, logits)[0])
+            for terms in (twist_loss(logits), twist_loss(logits, kernels=False))
+        )
+        torch.testing.assert_close(tuple(found[0]), tuple(expected[0]), rtol=1e-5, atol=1e-6)
+        scale = expected[1].abs().max()
+        torch.testing.assert_close(found[1] / scale, expected[1] / scale, rtol=0, atol=1e-5)
+        again = torch.autograd.grad(twist_loss(logits).total, logits)[0]
+        assert torch.equal(again, found[1])
+
+
+@pytest.mark.gpu
+@needs_triton
+@pytest.mark.parametrize("shape", [(14, 128, 4096), (2, 512, 32768)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_on_a_gpu_the_loss_is_four_kernels_within_twice_the_time_of_its_bytes(cuda, shape, dtype):
+    logits = torch.randn(shape, device=cuda).to(dtype).requires_grad_()
+    one = torch.ones((), device=cuda)
+
+    def step():
+        return torch.autograd.grad(twist_loss(logits).total, logits, one)
+
+    for _ in range(3):
+        step()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        step()
+        torch.cuda.synchronize()
+    launched = [event.name for event in profile.events() if event.device_type == torch.autograd.DeviceType.CUDA]
+    assert len(launched) <= 4, launched
+    copied = torch.empty_like(logits)
+
+    def milliseconds(work):
+        start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        times = []
+        for _ in range(20):
+            start.record()
+            work()
+            end.record()
+            torch.cuda.synchronize()
+            times.append(start.elapsed_time(end))
+        return sorted(times)[len(times) // 2]
+
+    copy, loss = milliseconds(lambda: copied.copy_(logits)), milliseconds(step)
+    floor = 1.5 * copy  # a copy reads and writes once, the loss reads twice and writes once
+    print(f"{shape} {dtype}: {1000 * loss:.0f} us, {loss / floor:.2f} times the floor of its bytes")
+    assert loss <= 2 * floor
