@@ -1,8 +1,8 @@
-"""Image operations on a whole batch, in which every sample has its own strength.
+"""Color operations on a whole batch, in which every sample has its own strength.
 
 Pixels are float32 with black 0 and white 1. Nothing here draws, waits for the device, or depends on the rest of the
-batch: masks and matrices take the place of branches and indices. What torchvision does to one image, these functions do
-to each, to rounding: its tests are theirs.
+batch. What torchvision does to one image, these functions do to each, to rounding: its tests are theirs. `mix_colors`
+alone takes a shorter way.
 """
 
 from __future__ import annotations
@@ -10,92 +10,10 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-# A Gaussian's weights below this share of its peak are zero. They cannot be seen, and the smallest would be denormal
-# numbers, which made the product four times slower.
-_SMALLEST_WEIGHT = 1e-6
-_REACH = math.sqrt(-2 * math.log(_SMALLEST_WEIGHT))
-
-
-def resize_crop(
-    images: Float[Tensor, "N ch H W"],
-    top: Float[Tensor, " N"],
-    left: Float[Tensor, " N"],
-    height: Float[Tensor, " N"],
-    width: Float[Tensor, " N"],
-    flip: Bool[Tensor, " N"] | None,
-    size: int,
-) -> Float[Tensor, "N ch S S"]:
-    """A crop of every image, flipped left-right where asked, resized to a square.
-
-    Bicubic and antialiased as in PIL, which has 8 bits between its two passes and so differs by up to 1/255. Both axes
-    are a matrix product, which holds crop, flip and resize at once and is as fast as bilinear sampling.
-    """
-    rows = _bicubic_matrix(top, height, None, images.shape[2], size)
-    columns = _bicubic_matrix(left, width, flip, images.shape[3], size)
-    # Cubic weights overshoot. PIL clamps between its passes too; the order of these depends on sizes from Pillow 13 on,
-    # so that next to saturated edges of noise no fixed order is always its own.
-    return _per_row(rows, _per_column(images, columns).clamp_(0, 1)).clamp_(0, 1)
-
-
-def _bicubic_matrix(
-    start: Float[Tensor, " N"], length: Float[Tensor, " N"], flip: Bool[Tensor, " N"] | None, n_in: int, n_out: int
-) -> Float[Tensor, "N out in"]:
-    """Weights of the input pixels ``start`` to ``start + length`` for each of ``n_out`` output pixels."""
-    pixel = torch.arange(n_in, dtype=torch.float32, device=start.device) + 0.5
-    start, stop, step = start[:, None], (start + length)[:, None], (length / n_out)[:, None]
-    offset = step * (torch.arange(n_out, dtype=torch.float32, device=start.device) + 0.5)
-    center = start + offset if flip is None else torch.where(flip[:, None], stop - offset, start + offset)
-    distance = (pixel - center[:, :, None]).div_(step.clamp(min=1)[:, :, None]).abs_()
-    # Keys' cubic with a = -1/2, its two pieces as truncated powers: no branches.
-    outer, inner = (2 - distance).clamp_(min=0), (1 - distance).clamp_(min=0)
-    weights = outer.square().mul_(outer.sub_(1)).mul_(0.5) + inner.square().mul_(1 - 2 * inner)
-    weights *= ((pixel > start) & (pixel < stop)).float()[:, None, :]
-    return weights.div_(weights.sum(2, keepdim=True))
-
-
-def _per_column(images: Float[Tensor, "N ch H W"], columns: Float[Tensor, "N S W"]) -> Float[Tensor, "N ch H S"]:
-    # Channels and rows share their image's matrix, so they are the rows of one product per image.
-    return torch.bmm(images.flatten(1, 2), columns.mT).unflatten(1, images.shape[1:3])
-
-
-def _per_row(rows: Float[Tensor, "N S H"], images: Float[Tensor, "N ch H W"]) -> Float[Tensor, "N ch S W"]:
-    return torch.matmul(rows[:, None], images)
-
-
-def warp_crop(
-    images: Float[Tensor, "N ch H W"],
-    top: Float[Tensor, " N"],
-    left: Float[Tensor, " N"],
-    height: Float[Tensor, " N"],
-    width: Float[Tensor, " N"],
-    flip: Bool[Tensor, " N"] | None,
-    inverse: Float[Tensor, "N 2 3"],
-    size: int,
-) -> Float[Tensor, "N ch S S"]:
-    """A crop of every image, flipped where asked, resized to a square, then moved by an affine map about its center.
-
-    Bilinear, in one sampling step, so that what the map brings in from outside the crop is the image around it; outside
-    the image it is black. An image larger than the view is sampled more densely and averaged, which antialiases.
-
-    Parameters
-    ----------
-    inverse
-        Maps a point of the view to the point of the cropped square seen there; the square reaches from -1 to 1.
-    """
-    rows, columns = images.shape[2:]
-    mirror = 1 if flip is None else 1 - 2 * flip.float()
-    x = inverse[:, 0] * (mirror * width / columns)[:, None]
-    y = inverse[:, 1] * (height / rows)[:, None]
-    x[:, 2] += (2 * left + width) / columns - 1
-    y[:, 2] += (2 * top + height) / rows - 1
-    dense = max(1, round(min(rows, columns) / size))
-    grid = F.affine_grid(torch.stack([x, y], 1), [len(images), 1, dense * size, dense * size], align_corners=False)
-    moved = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    return F.avg_pool2d(moved, dense) if dense > 1 else moved
+_LUMA = (0.2989, 0.587, 0.114)  # ITU-R 601, with the digits of PIL and torchvision
 
 
 def adjust_brightness(images: Float[Tensor, "N ch H W"], factor: Float[Tensor, " N"]) -> Float[Tensor, "N ch H W"]:
@@ -106,12 +24,12 @@ def adjust_brightness(images: Float[Tensor, "N ch H W"], factor: Float[Tensor, "
 def adjust_contrast(images: Float[Tensor, "N ch H W"], factor: Float[Tensor, " N"]) -> Float[Tensor, "N ch H W"]:
     """Pixels drawn toward the image's mean gray: 0 is flat, 1 changes nothing."""
     mean = gray(images.mean((2, 3), keepdim=True))
-    return torch.lerp(mean, images, _each(factor)).clamp_(0, 1)
+    return (images * _each(factor)).add_(mean * _each(1 - factor)).clamp_(0, 1)
 
 
 def adjust_saturation(images: Float[Tensor, "N 3 H W"], factor: Float[Tensor, " N"]) -> Float[Tensor, "N 3 H W"]:
     """Pixels drawn toward their own gray: 0 is gray, 1 changes nothing."""
-    return torch.lerp(gray(images), images, _each(factor)).clamp_(0, 1)
+    return (images * _each(factor)).add_(gray(images).mul_(_each(1 - factor))).clamp_(0, 1)
 
 
 def turn_hue(images: Float[Tensor, "N 3 H W"], turn: Float[Tensor, " N"]) -> Float[Tensor, "N 3 H W"]:
@@ -138,7 +56,7 @@ def gray(images: Float[Tensor, "N ch H W"]) -> Float[Tensor, "N 1 H W"]:
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, 1)
-    return (red * 0.2989).add_(green, alpha=0.587).add_(blue, alpha=0.114)
+    return (red * _LUMA[0]).add_(green, alpha=_LUMA[1]).add_(blue, alpha=_LUMA[2])
 
 
 def to_gray(images: Float[Tensor, "N 3 H W"], chosen: Bool[Tensor, " N"]) -> Float[Tensor, "N 3 H W"]:
@@ -146,32 +64,58 @@ def to_gray(images: Float[Tensor, "N 3 H W"], chosen: Bool[Tensor, " N"]) -> Flo
     return torch.lerp(images, gray(images), _each(chosen.float()))
 
 
-def blur(images: Float[Tensor, "N ch S S"], sigma: Float[Tensor, " N"], largest: float) -> Float[Tensor, "N ch S S"]:
-    """Gaussian blur with a standard deviation in pixels, 0 for none; the image goes on mirrored past its edges.
+def color_matrix(
+    saturation: Float[Tensor, " N"], turn: Float[Tensor, " N"], chosen_gray: Bool[Tensor, " N"]
+) -> Float[Tensor, "N 3 3"]:
+    """Saturation, hue and gray of every sample as one matrix; it keeps grays.
+
+    The hue turns about the gray axis of the color cube, by the same share of a circle as in HSV and to hues that differ
+    by less than a fifth of the turn; it keeps the sum of the channels, where HSV keeps the largest and the smallest.
+    """
+    luma = [share / sum(_LUMA) for share in _LUMA]
+    angle = 2 * math.pi * turn
+    along, across = (1 - angle.cos()) / 3, angle.sin() / math.sqrt(3)
+    # The rotation's three distinct numbers; each row is the one above, moved on by a place.
+    turned = [1 - 2 * along, along - across, along + across]
+    rows = [[turned[(column - row) % 3] for column in range(3)] for row in range(3)]
+    its_luma = [sum(share * row[column] for share, row in zip(luma, rows, strict=True)) for column in range(3)]
+    entries = [
+        share + saturation * (torch.where(chosen_gray, its, entry) - share)
+        for row in rows
+        for share, its, entry in zip(luma, its_luma, row, strict=True)
+    ]
+    return torch.stack(entries, 1).unflatten(1, (3, 3))
+
+
+def mix_colors(
+    images: Float[Tensor, "N ch H W"], matrix: Float[Tensor, "N ch ch"], offset: Float[Tensor, " N"]
+) -> Float[Tensor, "N ch H W"]:
+    """Every pixel's color multiplied by its sample's matrix, plus a share of the image's mean gray; one clamp.
 
     Parameters
     ----------
-    largest
-        Upper bound of ``sigma``, known without asking the device: it decides how far the weights reach.
+    offset
+        The share: brightness times one minus contrast.
     """
-    size = images.shape[-1]
-    reach = min(size - 1, math.ceil(_REACH * largest))
-    offset = torch.arange(-reach, reach + 1, device=images.device)
-    weights = torch.exp(-0.5 * (offset / sigma.clamp(min=1e-3)[:, None]).square())
-    weights = torch.where(weights < _SMALLEST_WEIGHT, 0.0, weights)
-    weights = weights / weights.sum(1, keepdim=True)
-    # Where each offset from each pixel lands, as ones and zeros: weights @ landing is the matrix of every sample.
-    pixel = torch.arange(size, device=images.device)
-    mirrored = (size - 1) - ((size - 1) - (pixel + offset[:, None]).abs()).abs()
-    landing = (mirrored[:, :, None] == pixel).float()
-    matrix = (weights @ landing.flatten(1)).unflatten(1, (size, size))
-    return _per_row(matrix, _per_column(images, matrix))
+    lift = gray(images.mean((2, 3), keepdim=True)) * _each(offset)
+    mixed = torch.bmm(matrix, images.flatten(2)).unflatten(2, images.shape[2:])
+    return mixed.add_(lift).clamp_(0, 1)
 
 
 def solarize(images: Float[Tensor, "N ch H W"], chosen: Bool[Tensor, " N"]) -> Float[Tensor, "N ch H W"]:
     """Pixels of at least 128/255 inverted, in the chosen samples."""
     threshold = torch.where(chosen, 128 / 255, 2.0)
     return torch.lerp(images, 1 - images, (images >= _each(threshold)).float())
+
+
+def normalize(
+    images: Float[Tensor, "N ch H W"], mean: tuple[float, ...], std: tuple[float, ...]
+) -> Float[Tensor, "N ch H W"]:
+    """The images themselves, each channel minus its mean and over its standard deviation."""
+    # Scalars by channel, as a tensor of them would have to be copied to the device.
+    for plane, center, scale in zip(images.unbind(1), mean, std, strict=True):
+        plane.sub_(center).div_(scale)
+    return images
 
 
 def _each(values: Tensor) -> Tensor:

@@ -87,8 +87,15 @@ class Feed:
 
     def _make(self, step: int) -> list[Tensor]:
         batch, ids = self._batches.batch(step)
-        seed, epoch = self.recipe.seed, step // self.steps_per_epoch
-        return make_views(batch, ids, self._views_config(step), seed=seed, epoch=epoch, extra=self.extra)
+        return make_views(
+            batch,
+            ids,
+            self._views_config(step),
+            seed=self.recipe.seed,
+            epoch=step // self.steps_per_epoch,
+            extra=self.extra,
+            compiled=self.recipe.compute.compile != "off",
+        )
 
     def _views_config(self, step: int) -> ViewsConfig:
         """The recipe's views at the side of this step; harder crops in the self-labelling stage."""

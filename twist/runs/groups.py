@@ -109,6 +109,11 @@ class ViewsConfig:
     saturation: float = field(0.2, "Strength of saturation jitter: the factor is drawn from 1 - s to 1 + s.")
     hue: float = field(0.1, "Largest hue turn as a share of the color circle, at most 0.5.")
     gray_probability: float = field(0.2, "Probability that a color view becomes gray.")
+    color: str = field(
+        "exact",
+        "How colors are changed: exact, torchvision's steps one by one, or fast, one product per pixel, which turns "
+        "hue about the gray axis, clips once and blurs first.",
+    )
     blur_probability: tuple[float, float] = field(
         (0.0, 0.0), "Probability of a Gaussian blur, for the first and the second view."
     )
@@ -155,6 +160,7 @@ class ViewsConfig:
         for name in ("stretch", "brightness", "contrast", "saturation", "jitter_probability", "gray_probability"):
             require_share(f"views.{name}", getattr(self, name))
         require_share("views.flip_probability", self.flip_probability)
+        require_one_of("views.color", self.color, ("exact", "fast"))
         for name in ("blur_probability", "solarize_probability"):
             require(
                 len(getattr(self, name)) == 2, f"views.{name}", getattr(self, name), "give one number per view: two"
