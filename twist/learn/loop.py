@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from twist.learn import checkpoints, compute, datasets, diagnostics, snapshots
 from twist.learn.feed import Feed
+from twist.learn.kernels import passes_self_test
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
 from twist.learn.own_code import fingerprint, load_own
@@ -208,6 +210,12 @@ class Loop:
             if network is not None:
                 compute.compile_network(network, wanted.compile)
         self.compiles_now = wanted.compile != "off"
+        if wanted.kernels and self.device.type == "cuda":
+            with warnings.catch_warnings(record=True) as said:
+                warnings.simplefilter("always")
+                passes_self_test(next(state.network.parameters()).device)
+            for warning in said:
+                self.writer.event("warning", step=self.step, message=str(warning.message))
         return precision
 
     def _check_same_images(self, images: datasets.ImageSet) -> str:

@@ -256,6 +256,7 @@ def _twist_terms(logits: Tensor, source: list[Tensor] | None, recipe: Recipe) ->
         diversity_weight=config.diversity_weight,
         eps=config.eps,
         mean_over_processes=distributed.mean,
+        kernels=recipe.compute.kernels,
     )
 
 
