@@ -8,6 +8,7 @@ from loop import STEPS, assert_equal_weights, attempt
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from twist.learn import loop as loops
+from twist.learn import pixels, sweeps
 from twist.learn.process import Requests
 from twist.learn.readings import Readings
 from twist.runs.attempts import attempt_folder
@@ -68,6 +69,8 @@ def test_no_step_waits_for_the_device(runs, tiny, monkeypatch, variant, color):
         changes |= {"data.source": color, "views.saturation": 0.2, "views.hue": 0.1, "views.gray_probability": 0.2}
         changes |= {"views.blur_probability": (0.5, 0.5), "views.solarize_probability": (0.2, 0.2)}
     late(monkeypatch)
+    monkeypatch.setattr(pixels, "_selects", lambda device: False)
+    monkeypatch.setattr(sweeps, "_is_read_for_nothing", lambda term: False)
     counted, step = [], loops.Loop._train_step
 
     def count(loop):
