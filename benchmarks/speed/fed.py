@@ -58,12 +58,12 @@ def _against_lightly(subject: Subject, goal: Goal, worker_counts: Sequence[int],
     except ImportError:
         return Part("f", [missing(key, what, goal, LIGHTLY_MISSING)])
     recipe, arrays = subject.resolved(), _arrays(subject)
-    loops = {f"our loop, {subject.name}": _ours(subject)}
+    loops = {"our loop": _ours(subject)}
     enter = {}
     for workers in worker_counts:
         network = build_subject(recipe, 3).to(settings.device)
         module = lightly_loop.Module(network, make_optimizer(network, recipe.optim))
-        name = f"lightly's loop, {workers} workers, {subject.name}"
+        name = f"lightly's loop, {workers} workers"
         loops[name] = Paced(lightly_loop.loop(arrays, recipe, module, workers))
         # As long as the batches last that its workers prepared meanwhile, the loop seems faster than it is.
         enter[name] = lambda name=name, batches=2 * workers: loops[name].advance(batches)
@@ -75,7 +75,7 @@ def _against_lightly(subject: Subject, goal: Goal, worker_counts: Sequence[int],
     rates = take_turns(contenders, repeats=settings.repeats, clock=wall_seconds, seconds=seconds)
     for loop in loops.values():
         loop.close()
-    figures = figures_of(rates, "images/s")
+    figures = figures_of(rates, "images/s", work=subject.name)
     ours, *of_lightly = figures.values()
     return Part("f", [compare(key, what, ours, best(of_lightly), goal)], list(figures.values()))
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from benchmarks.speed.memory import peak_bytes
 from benchmarks.speed.peers.pairs import pairwise_loss
-from benchmarks.speed.rows import Figure, Part, Row, at_least, at_most, compare, compare_memory
+from benchmarks.speed.rows import Figure, Part, Row, at_least, at_most, compare, compare_memory, figures_of
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.turns import Contender, cpu_seconds, take_turns, wall_seconds
 from twist.learn.objective import twist_loss
@@ -54,17 +54,16 @@ def measure_shape(name: str, tuned: bool, settings: Settings) -> Part:
     rates = take_turns(contenders, repeats=settings.repeats, clock=wall_seconds if settings.gpu else cpu_seconds)
     size = "V = {}, N = {}, C = {:,}".format(*shape)
     malloc = "" if settings.gpu else ", malloc tuned" if tuned else ", malloc as it comes"
-    figures = {key: Figure(f"{key}, {size}{malloc}", values, "steps/s", memory[key]) for key, values in rates.items()}
-    goal = at_least(TIME_GOALS[name, tuned])
-    key = f"loss/{name}{'/tuned' if tuned else ''}"
-    rows = [compare(key, f"loss, {size}{malloc}: time", figures["ours"], figures["pairs"], goal)]
+    figures = figures_of(rates, "steps/s", work=size + malloc, memory=memory)
+    mine, theirs = figures["ours"], figures["pairs"]
+    key, goal = f"loss/{name}{'/tuned' if tuned else ''}", at_least(TIME_GOALS[name, tuned])
+    rows = [compare(key, f"loss, {size}{malloc}: time", mine, theirs, goal)]
     if not tuned:
         goal = at_least(MEMORY_GOALS[name])
-        rows.append(compare_memory(f"{key}/memory", f"loss, {size}: memory", figures["ours"], figures["pairs"], goal))
-    details: dict[str, Any] = {}
+        rows.append(compare_memory(f"{key}/memory", f"loss, {size}: memory", mine, theirs, goal))
     if settings.gpu:
-        rows += _on_gpu(key, size, ours, figures["ours"], shape)
-    return Part("c", rows, list(figures.values()), details)
+        rows += _on_gpu(key, size, ours, mine, shape)
+    return Part("c", rows, list(figures.values()))
 
 
 def passes(loss: Callable[[Sequence[Tensor]], Tensor], logits: Sequence[Tensor]) -> Callable[[], int]:

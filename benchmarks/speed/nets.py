@@ -118,6 +118,10 @@ class ModelAlone:
     def step(self) -> int:
         """The same, and the update."""
         self.forward_backward()
+        return self.update()
+
+    def update(self) -> int:
+        """The update alone."""
         self.optimizer.step()
         return 1
 

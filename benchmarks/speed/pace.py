@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -104,7 +102,6 @@ QUIET = {"record.log_every_steps": NEVER, "record.diagnose_every_steps": NEVER}
 
 def our_loop(recipe: str, *, images: Any = None, changes: dict[str, Any], records: bool = False) -> OurLoop:
     """The training of a recipe in a new run folder, which `paced` runs; without its record unless asked for."""
-    os.environ.setdefault("TWIST_RUNS", tempfile.mkdtemp(prefix="twist-bench-"))
     chosen = changes if records else {**changes, **QUIET}
     path: Path = prepare(recipe, images=images, changes=chosen)
     attempt_folder(path, 1).mkdir(parents=True)

@@ -16,10 +16,11 @@ def pictures(count: int, size: tuple[int, int], *, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     made = torch.zeros(count, 3, *size)
     side, strength = 4, 1.0
-    while side <= min(size):
+    while side <= max(size):
         noise = torch.randn(count, 3, side, side, generator=generator)
         made += strength * interpolate(noise, size=size, mode="bicubic", align_corners=False)
-        side, strength = 2 * side, strength / 2
+        side, strength = 2 * side, strength / 1.7
+    made += 0.2 * torch.randn(count, 3, *size, generator=generator)  # grain, which JPEG cannot compress
     return made.mul_(50).add_(128).clamp_(0, 255).to(torch.uint8)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+from benchmarks.speed.rows import spell
 
 WIDTH, HEIGHT, LEFT, TOP = 300, 220, 60, 40
 COLOR, GRAY = "#2f6fb3", "#999"
@@ -29,12 +32,15 @@ def _panel(name: str, sizes: Sequence[float], seconds: Sequence[float]) -> str:
     reference = [
         (across(size), up(value)) for size, value in zip(sizes, linear, strict=True) if value >= min(seconds) / 2
     ]
-    parts = [f'<text x="{LEFT}" y="{TOP - 20}" font-weight="bold">{name}</text>', _line(reference, GRAY, dashed=True)]
+    parts = [
+        f'<text x="{LEFT}" y="{TOP - 20}" font-weight="bold">{html.escape(name)}</text>',
+        _line(reference, GRAY, dashed=True),
+    ]
     parts.append(_line(points, COLOR))
     for (x, y), size, value in zip(points, sizes, seconds, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOR}"/>')
         parts.append(f'<text x="{x:.1f}" y="{TOP + HEIGHT + 8}" text-anchor="middle">{size:,}</text>')
-        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{1000 * value:.3g}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">{spell(1000 * value)}</text>')
     parts.append(f'<text x="{LEFT}" y="{TOP + HEIGHT + 28}" fill="{GRAY}">milliseconds; dashed: linear</text>')
     return "".join(parts)
 

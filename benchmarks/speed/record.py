@@ -11,7 +11,7 @@ from benchmarks.speed.rows import Part, Row, spell
 
 SCHEMA = 1
 RECORDS = Path(__file__).resolve().parents[1] / "records"
-BEGIN, END = "<!-- speed: begin, written by `make bench README=1` -->", "<!-- speed: end -->"
+BEGIN, END = "<!-- speed: begin, written by `python -m benchmarks.speed --readme` -->", "<!-- speed: end -->"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +16,13 @@ class Figure:
     Attributes
     ----------
     name
-        Of whom, doing what.
+        Whose it is.
     values
         One for each repeat.
     unit
         Of the values.
+    work
+        What was done, where one part of the bench measures several things.
     peak_bytes
         Most memory of tensors alive at once beyond what was there before; None where it was not counted.
     """
@@ -28,6 +30,7 @@ class Figure:
     name: str
     values: list[float]
     unit: str
+    work: str = ""
     peak_bytes: int | None = None
 
     @property
@@ -158,11 +161,24 @@ def missing(key: str, what: str, goal: Goal | None, why: str) -> Row:
 
 
 def figures_of(
-    rates: dict[str, list[float]], unit: str, memory: dict[str, int] | None = None, scale: Callable = float
+    rates: Mapping[str, list[float]],
+    unit: str,
+    *,
+    work: str = "",
+    amount: float = 1,
+    memory: Mapping[str, int] | None = None,
 ) -> dict[str, Figure]:
-    """Figures by name, from what `take_turns` returned."""
+    """Figures by name, from what `take_turns` returned.
+
+    Parameters
+    ----------
+    amount
+        What one unit of the rates is in ``unit``: the images of a batch where steps were counted.
+    memory
+        Peak bytes by name, where they were counted.
+    """
     return {
-        name: Figure(name, [scale(value) for value in values], unit, (memory or {}).get(name))
+        name: Figure(name, [amount * value for value in values], unit, work, (memory or {}).get(name))
         for name, values in rates.items()
     }
 

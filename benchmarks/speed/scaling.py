@@ -40,7 +40,7 @@ def measure(settings: Settings) -> Part:
         for _, close in contenders.values():
             close()
         seconds = [[1 / value for value in values] for values in rates.values()]
-        found = [Figure(f"{what}, {size}", values, "s") for size, values in zip(sizes, seconds, strict=True)]
+        found = [Figure(str(size), values, "s", work=what) for size, values in zip(sizes, seconds, strict=True)]
         slopes = [slope(sizes, [values[repeat] for values in seconds]) for repeat in range(settings.repeats)]
         medians = [figure.median for figure in found]
         ours = ", ".join(f"{size}: {1000 * median:.3g} ms" for size, median in zip(sizes, medians, strict=True))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 
 from benchmarks.speed.loss import count_syncs
-from benchmarks.speed.memory import peak_bytes
+from benchmarks.speed.memory import PeakBytes, peak_bytes
 from benchmarks.speed.nets import ModelAlone, Subject, default_precision, digits, ready_views, resnet18, small_conv
-from benchmarks.speed.pace import our_loop, paced
+from benchmarks.speed.pace import OurLoop, Paced, our_loop, paced
 from benchmarks.speed.rows import Figure, Part, Row, at_most, compare, figures_of
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.turns import Contender, take_turns, wall_seconds
@@ -40,54 +40,73 @@ def measure_subject(subject: Subject, bound: float, settings: Settings) -> Part:
     whole = paced(loop)
     whole.advance(2)
     model = ModelAlone(subject, settings.device, getattr(loop, "precision", default_precision(settings.device)))
+    views, batch = ready_views(model), model.recipe.optim.batch_size
     contenders = [
         Contender("whole step", whole.advance),
         Contender("model alone", model.step),
         Contender("forward and backward", model.forward_backward),
-        Contender("views", ready_views(model)),
+        Contender("views", views),
         Contender("loss", _loss_alone(model)),
-        Contender("optimizer", lambda: model.optimizer.step() or 1),
+        Contender("optimizer", model.update),
     ]
-    memory = {name: peak_bytes(work) for name, work in (("model alone", model.step), ("views", contenders[3].work))}
-    seconds = 0.2 if settings.quick else 0.5
-    rates = take_turns(contenders, repeats=settings.repeats, clock=wall_seconds, seconds=seconds)
-    syncs = count_syncs(whole.advance) if settings.gpu else None
+    memory = {"whole step": _peak_of_a_step(loop, whole)}
+    memory |= {name: peak_bytes(work) for name, work in (("model alone", model.step), ("views", views))}
+    # Many short turns: what else the machine does changes within seconds.
+    repeats, seconds = (5, 0.1) if settings.quick else (15, 0.15)
+    rates = take_turns(contenders, repeats=repeats, clock=wall_seconds, seconds=seconds)
+    figures = figures_of(rates, "images/s", work=subject.name, amount=batch, memory=memory)
+    shares = shares_of(figures)
+    what = f"{subject.name}, N = {batch}"
+    step = compare(
+        f"step/{subject.name}",
+        f"whole step against the model alone, {what}",
+        figures["whole step"],
+        figures["model alone"],
+        at_most(bound),
+        slower=True,
+    )
+    rows = [step, _row_of_shares(subject, shares)]
+    if settings.gpu:
+        key = f"step/{subject.name}"
+        waits = count_syncs(whole.advance)
+        rows.append(Row(f"{key}/waits", f"waits for the device in a step, {what}", waits, at_most(0), unit="waits"))
+        share = 100 * shares["views"]
+        rows.append(Row(f"{key}/views", f"views, of the step, {what}", share, at_most(3), unit="%"))
     whole.close()
-    batch = model.recipe.optim.batch_size
-    named = {f"{name}, {subject.name}": [batch * rate for rate in values] for name, values in rates.items()}
-    figures = figures_of(named, "images/s", {f"{name}, {subject.name}": count for name, count in memory.items()})
-    ours, alone = figures[f"whole step, {subject.name}"], figures[f"model alone, {subject.name}"]
-    rows = [
-        compare(
-            f"step/{subject.name}",
-            f"whole step against the model alone, {subject.name}, N = {batch}",
-            ours,
-            alone,
-            at_most(bound),
-            slower=True,
-        )
-    ]
-    if syncs is not None:
-        rows.append(
-            Row(
-                f"step/{subject.name}/syncs",
-                f"waits for the device in a step, {subject.name}",
-                syncs,
-                at_most(0),
-                unit="waits",
-            )
-        )
-    return Part("d", rows, list(figures.values()), shares_of(figures, subject.name))
+    return Part("d", rows, list(figures.values()), shares)
 
 
-def shares_of(figures: dict[str, Figure], name: str) -> dict[str, float]:
-    """What each part takes of a whole step, the rest included; parts were measured by themselves."""
-    whole = figures[f"whole step, {name}"].median
-    parts = ("forward and backward", "views", "loss", "optimizer")
-    shares = {part: whole / figures[f"{part}, {name}"].median for part in parts}
-    shares["the rest"] = 1 - sum(shares.values())
-    shares["not model arithmetic"] = 1 - shares["forward and backward"]
-    return {part: round(share, 4) for part, share in shares.items()}
+def shares_of(figures: Mapping[str, Figure]) -> dict[str, float]:
+    """What each part takes of a whole step, and the rest; the parts were measured by themselves."""
+    whole = figures["whole step"].median
+    shares = {part: whole / figures[part].median for part in ("forward and backward", "views", "loss", "optimizer")}
+    return {**shares, "the rest": 1 - sum(shares.values())}
+
+
+def _row_of_shares(subject: Subject, shares: dict[str, float]) -> Row:
+    value = 100 * (1 - shares["forward and backward"])
+    spelled = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
+    what = f"share of the step that is not model arithmetic, {subject.name}"
+    return Row(f"share/{subject.name}", what, value, None, spelled, unit="%")
+
+
+def _peak_of_a_step(loop: OurLoop, steps: Paced) -> int:
+    """Peak bytes of one step of a loop that waits; counted in its own thread, as the profiler sees no other."""
+    counter, wait, found = PeakBytes(), loop.before_step, []
+
+    def before_step() -> None:
+        wait()
+        counter.start()
+        loop.before_step = after_step
+
+    def after_step() -> None:
+        found.append(counter.stop())
+        wait()
+
+    loop.before_step = before_step
+    steps.advance(2)
+    loop.before_step = wait
+    return found[0]
 
 
 def _loss_alone(model: ModelAlone) -> Callable[[], int]:

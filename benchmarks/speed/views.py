@@ -93,7 +93,7 @@ def measure_small(settings: Settings) -> Part:
         if "PIL" not in contender.name and "v2" not in contender.name:
             contender.work()
             memory[contender.name] = peak_bytes(contender.work)
-    figures = figures_of(take_turns(contenders, repeats=settings.repeats, clock=clock), unit, memory)
+    figures = figures_of(take_turns(contenders, repeats=settings.repeats, clock=clock), unit, memory=memory)
     return Part("a", _rows_small(figures, settings, kornia_note), list(figures.values()))
 
 
