@@ -32,11 +32,8 @@ def _panel(name: str, sizes: Sequence[float], seconds: Sequence[float]) -> str:
     reference = [
         (across(size), up(value)) for size, value in zip(sizes, linear, strict=True) if value >= min(seconds) / 2
     ]
-    parts = [
-        f'<text x="{LEFT}" y="{TOP - 20}" font-weight="bold">{html.escape(name)}</text>',
-        _line(reference, GRAY, dashed=True),
-    ]
-    parts.append(_line(points, COLOR))
+    title = f'<text x="{LEFT}" y="{TOP - 20}" font-weight="bold">{html.escape(name)}</text>'
+    parts = [title, _line(reference, GRAY, dashed=True), _line(points, COLOR)]
     for (x, y), size, value in zip(points, sizes, seconds, strict=True):
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" fill="{COLOR}"/>')
         parts.append(f'<text x="{x:.1f}" y="{TOP + HEIGHT + 8}" text-anchor="middle">{size:,}</text>')
