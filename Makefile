@@ -6,14 +6,18 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 UV     := $(shell command -v uv)
 
-.PHONY: demo test lab lint bench clean help
+PEERS  := $(VENV)/.peers
+
+.PHONY: demo test lab lint bench guard figures clean help
 
 help:
 	@echo "make demo   train on the embedded digits, place them with UMAP, write a report (about two minutes on two cores)"
 	@echo "make test   everything that continuous integration checks"
 	@echo "make lab    JupyterLab on 127.0.0.1 with the notebooks and apps"
 	@echo "make lint   format, style, types, import directions, stripped notebooks"
-	@echo "make bench  the digits figure over five seeds, and the cost of recording"
+	@echo "make bench  speed side by side with peers: a table and a record (twelve minutes; QUICK=1 two, ROWS=a,c some)"
+	@echo "make guard  the same against the committed record; fails when a ratio falls below 70 % of it three times"
+	@echo "make figures  the digits figure over five seeds"
 
 demo: $(READY)
 	$(BIN)/twist train digits --report
@@ -31,9 +35,14 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/nbstripout --verify notebooks/*.ipynb apps/*.ipynb
 
-bench: $(READY)
+bench: $(PEERS)
+	$(BIN)/python -m benchmarks.speed $(if $(ROWS),--rows $(ROWS)) $(if $(QUICK),--quick --output build/quick.json)
+
+guard: $(PEERS)
+	$(BIN)/python -m benchmarks.speed --guard $(if $(ROWS),--rows $(ROWS))
+
+figures: $(READY)
 	$(BIN)/python benchmarks/digits_seeds.py
-	$(BIN)/python benchmarks/recording_cost.py
 
 # uv when it is there, else uv by pip into the new environment; pip itself when uv cannot reach the package index.
 $(READY): pyproject.toml constraints.txt
@@ -43,6 +52,14 @@ $(READY): pyproject.toml constraints.txt
 	uv="$(or $(UV),$(BIN)/uv)"; \
 	"$$uv" pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]' || \
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[test]'
+	touch $@
+
+# The peers that `make bench` compares with. One that cannot be installed costs its rows, not the bench.
+$(PEERS): $(READY)
+	uv="$(or $(UV),$(BIN)/uv)"; \
+	"$$uv" pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[bench]' || \
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]' || \
+	echo "some peers are missing: their rows will say so"
 	touch $@
 
 clean:

@@ -1,0 +1,149 @@
+"""The record of one run of the bench: as JSON, as a table, as a block of the README."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.speed.rows import Part, Row, spell
+
+SCHEMA = 1
+RECORDS = Path(__file__).resolve().parents[1] / "records"
+BEGIN, END = "<!-- speed: begin, written by `python -m benchmarks.speed --readme` -->", "<!-- speed: end -->"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the bench found on one device.
+
+    Attributes
+    ----------
+    device
+        Slug of the device, the name of the record's file.
+    machine
+        Its description, without names of hosts or people.
+    date
+        Day of the run.
+    parts
+        By letter.
+    """
+
+    device: str
+    machine: dict[str, Any]
+    date: str
+    parts: dict[str, Part]
+
+    @property
+    def rows(self) -> list[Row]:
+        """All rows in the order of the parts."""
+        return [row for _, part in sorted(self.parts.items()) for row in part.rows]
+
+    def with_parts(self, parts: dict[str, Part]) -> Record:
+        """The same with some parts measured anew."""
+        return Record(self.device, self.machine, self.date, {**self.parts, **parts})
+
+    def write(self, path: Path) -> None:
+        """Write it as JSON."""
+        plain = {
+            "schema": SCHEMA,
+            "device": self.device,
+            "machine": self.machine,
+            "date": self.date,
+            "parts": {letter: part.as_dict() for letter, part in sorted(self.parts.items())},
+        }
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(_rounded(plain), indent=1) + "\n")
+
+    @classmethod
+    def read(cls, path: Path) -> Record:
+        """A record that was written.
+
+        Raises
+        ------
+        ValueError
+            When it is of another schema.
+        """
+        plain = json.loads(path.read_text())
+        if plain.get("schema") != SCHEMA:
+            raise ValueError(
+                f"{path.name} has schema {plain.get('schema')}, this bench reads {SCHEMA}: run `make bench`"
+            )
+        parts = {letter: Part.from_dict(part) for letter, part in plain["parts"].items()}
+        return cls(plain["device"], plain["machine"], plain["date"], parts)
+
+
+def _rounded(value: Any) -> Any:
+    """Five significant digits: more is noise, and makes every diff unreadable."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(each) for key, each in value.items()}
+    return [_rounded(each) for each in value] if isinstance(value, list | tuple) else value
+
+
+def verdict(row: Row) -> str:
+    """Whether a row's goal holds, in a word."""
+    return {True: "yes", False: "NO", None: "-" if row.value is not None else "?"}[row.holds]
+
+
+def value_text(row: Row) -> str:
+    """A row's value with its unit."""
+    if row.value is None:
+        return "-"
+    number = f"{row.value:.2f}" if row.unit in ("x", "s", "%", "") and abs(row.value) < 10 else spell(row.value)
+    return number + {"x": " x", "%": " %", "s": " s", "": ""}.get(row.unit, f" {row.unit}")
+
+
+def goal_text(row: Row) -> str:
+    """A row's goal."""
+    return "" if row.goal is None else f"{'≥' if row.goal.at_least else '≤'} {row.goal.bound:g}"
+
+
+def table(rows: list[Row]) -> str:
+    """All rows as text for a terminal: what, value, goal, whether it holds, and both sides below."""
+    width = max((len(row.what) for row in rows), default=0)
+    lines = [f"{'what':{width}}  {'measured':>14}  {'goal':>7}  holds"]
+    for row in rows:
+        lines.append(f"{row.what:{width}}  {value_text(row):>14}  {goal_text(row):>7}  {verdict(row)}")
+        for side in (row.ours, row.peer, row.note):
+            if side:
+                lines.append(f"    {side}")
+    return "\n".join(lines)
+
+
+def machine_text(record: Record) -> str:
+    """The machine in a sentence."""
+    facts = record.machine
+    gpu = f", {facts['gpu']}" if "gpu" in facts else ""
+    return (
+        f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB{gpu}; torch {facts['torch']}, Python "
+        f"{facts['python']}; load {facts['load']} at the start; {record.date}"
+    )
+
+
+def readme_block(record: Record) -> str:
+    """The table in Markdown, between its marks."""
+    lines = [BEGIN, "| what | measured | goal | holds | ours | theirs |", "|---|---|---|---|---|---|"]
+    for row in record.rows:
+        ours = row.note if row.value is None else row.ours
+        cells = [row.what, value_text(row), goal_text(row), verdict(row).lower(), ours, row.peer]
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join([*lines, "", f"Measured on: {machine_text(record)}.", END])
+
+
+def rewrite_readme(text: str, record: Record) -> str:
+    """The README with its block of speed replaced.
+
+    Raises
+    ------
+    ValueError
+        When the marks are not there exactly once each, in order.
+    """
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise ValueError(
+            f"README.md needs one line {BEGIN!r} and one line {END!r} after it: add them where the table goes"
+        )
+    before, _, rest = text.partition(BEGIN)
+    return before + readme_block(record) + rest.partition(END)[2]

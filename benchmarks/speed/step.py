@@ -1,0 +1,130 @@
+"""The whole step of the real loop against the model alone on ready-made views, and where the rest of it goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import torch
+
+from benchmarks.speed.loss import count_syncs
+from benchmarks.speed.memory import PeakBytes, peak_bytes
+from benchmarks.speed.nets import ModelAlone, Subject, default_precision, digits, ready_views, resnet18, small_conv
+from benchmarks.speed.pace import OurLoop, Paced, our_loop, paced
+from benchmarks.speed.rows import Figure, Part, Row, at_most, compare, figures_of
+from benchmarks.speed.settings import Settings
+from benchmarks.speed.turns import Contender, take_turns, wall_seconds
+from twist.learn.objective import twist_loss
+
+
+def measure(settings: Settings) -> Part:
+    """Digits' own net, a small net at 32 pixels and a ResNet-18."""
+    subjects = [
+        (digits(), 1.15),
+        (small_conv(1024 if settings.gpu else 256), 1.15),
+        (resnet18(512 if settings.gpu else 16 if settings.quick else 32), 1.05),
+    ]
+    rows: list[Row] = []
+    figures: list[Figure] = []
+    shares = {}
+    for subject, bound in subjects:
+        found = measure_subject(subject, 1.10 if settings.gpu else bound, settings)
+        rows += found.rows
+        figures += found.figures
+        shares[subject.name] = found.details
+    return Part("d", rows, figures, {"share of the step": shares})
+
+
+def measure_subject(subject: Subject, bound: float, settings: Settings) -> Part:
+    """One subject: the loop's steps, the model's, and each part of a step by itself."""
+    loop = our_loop(subject.recipe, images=_given(subject), changes=subject.changes)
+    whole = paced(loop)
+    whole.advance(2)
+    model = ModelAlone(subject, settings.device, getattr(loop, "precision", default_precision(settings.device)))
+    views, batch = ready_views(model), model.recipe.optim.batch_size
+    contenders = [
+        Contender("whole step", whole.advance),
+        Contender("model alone", model.step),
+        Contender("forward and backward", model.forward_backward),
+        Contender("views", views),
+        Contender("loss", _loss_alone(model)),
+        Contender("optimizer", model.update),
+    ]
+    memory = {"whole step": _peak_of_a_step(loop, whole)}
+    memory |= {name: peak_bytes(work) for name, work in (("model alone", model.step), ("views", views))}
+    # Many short turns: what else the machine does changes within seconds.
+    repeats, seconds = (5, 0.1) if settings.quick else (15, 0.15)
+    rates = take_turns(contenders, repeats=repeats, clock=wall_seconds, seconds=seconds)
+    figures = figures_of(rates, "images/s", work=subject.name, amount=batch, memory=memory)
+    shares = shares_of(figures)
+    what = f"{subject.name}, N = {batch}"
+    step = compare(
+        f"step/{subject.name}",
+        f"whole step against the model alone, {what}",
+        figures["whole step"],
+        figures["model alone"],
+        at_most(bound),
+        slower=True,
+    )
+    rows = [step, _row_of_shares(subject, shares)]
+    if settings.gpu:
+        key = f"step/{subject.name}"
+        waits = count_syncs(whole.advance)
+        rows.append(Row(f"{key}/waits", f"waits for the device in a step, {what}", waits, at_most(0), unit="waits"))
+        share = 100 * shares["views"]
+        rows.append(Row(f"{key}/views", f"views, of the step, {what}", share, at_most(3), unit="%"))
+    whole.close()
+    return Part("d", rows, list(figures.values()), shares)
+
+
+def shares_of(figures: Mapping[str, Figure]) -> dict[str, float]:
+    """What each part takes of a whole step, and the rest; the parts were measured by themselves."""
+    whole = figures["whole step"].median
+    shares = {part: whole / figures[part].median for part in ("forward and backward", "views", "loss", "optimizer")}
+    return {**shares, "the rest": 1 - sum(shares.values())}
+
+
+def _row_of_shares(subject: Subject, shares: dict[str, float]) -> Row:
+    value = 100 * (1 - shares["forward and backward"])
+    spelled = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
+    what = f"share of the step that is not model arithmetic, {subject.name}"
+    return Row(f"share/{subject.name}", what, value, None, spelled, unit="%")
+
+
+def _peak_of_a_step(loop: OurLoop, steps: Paced) -> int:
+    """Peak bytes of one step of a loop that waits; counted in its own thread, as the profiler sees no other."""
+    counter, wait, found = PeakBytes(), loop.before_step, []
+
+    def before_step() -> None:
+        wait()
+        counter.start()
+        loop.before_step = after_step
+
+    def after_step() -> None:
+        found.append(counter.stop())
+        wait()
+
+    loop.before_step = before_step
+    steps.advance(2)
+    loop.before_step = wait
+    return found[0]
+
+
+def _loss_alone(model: ModelAlone) -> Callable[[], int]:
+    """Loss of all heads, forward and backward, on logits as the net gave them."""
+    _, heads = model.forward()
+    heads = [list(rows.detach().float().chunk(len(model.views))) for rows in heads]
+    for logits in heads:
+        for view in logits:
+            view.requires_grad_()
+    temperature = model.recipe.objective.temperature
+
+    def work() -> int:
+        losses = [twist_loss(logits, temperature=temperature).total for logits in heads]
+        torch.stack(losses).mean().backward()
+        return 1
+
+    return work
+
+
+def _given(subject: Subject) -> torch.Tensor | None:
+    return subject.images() if subject.made_up else None
