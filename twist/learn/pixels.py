@@ -52,6 +52,8 @@ def apply_parameters(
         places = resampling.mirrored_places(operands.blur.shape[1], size, images.device)
     shared = _Shared(size, config.color == "fast", mean, std, places, select)
     make = _compiled(images.device.type) if compiled else _pixels
+    if count <= at_once and not cut:
+        return make(images, parameters, operands, shared)
     view = torch.empty((count, channels, size, size), device=images.device)
     for start in range(0, count, at_once):
         rows = slice(start, start + at_once)

@@ -21,6 +21,19 @@ _SALTS = (0x243F6A88, 0x85A308D3)  # first digits of pi; two independent keys ma
 _ORDER = 0x0D0E  # a view number that no view has
 
 
+def _signed(word: int) -> int:
+    return word - 2**32 if word >= 2**31 else word
+
+
+def _constant(word: int) -> Int32[Tensor, ""]:
+    # A number of Python's becomes an int64 tensor and then an int32 one at every use: half of the time of few samples.
+    return torch.tensor(_signed(word), dtype=torch.int32)
+
+
+_FIRST_FACTOR, _SECOND_FACTOR = _constant(0x7FEB352D), _constant(0x846CA68B)
+_15, _16, _LOW_16, _LOW_17 = _constant(15), _constant(16), _constant(0xFFFF), _constant(0x1FFFF)
+
+
 def uniform(
     sample_ids: Int[Tensor, " N"], count: int, *, seed: int, epoch: int, view: int, stream: int = 0
 ) -> Float[Tensor, "N K"]:
@@ -85,9 +98,9 @@ def _words(
 
 def _mix(word: Int32[Tensor, "*shape"]) -> Int32[Tensor, "*shape"]:
     """The ``lowbias32`` finalizer (C. Wellons, "Prospecting for hash functions", 2018): a bijection that avalanches."""
-    word = (word ^ (word >> 16 & 0xFFFF)) * 0x7FEB352D
-    word = (word ^ (word >> 15 & 0x1FFFF)) * _signed(0x846CA68B)
-    return word ^ (word >> 16 & 0xFFFF)
+    word = (word >> _16).bitwise_and_(_LOW_16).bitwise_xor_(word).mul_(_FIRST_FACTOR)
+    word = (word >> _15).bitwise_and_(_LOW_17).bitwise_xor_(word).mul_(_SECOND_FACTOR)
+    return (word >> _16).bitwise_and_(_LOW_16).bitwise_xor_(word)
 
 
 def _mix_int(word: int) -> int:
@@ -101,7 +114,3 @@ def _absorb(state: int, *words: int) -> int:
     for word in words:
         state = _mix_int(state ^ (word & _WORD))
     return state
-
-
-def _signed(word: int) -> int:
-    return word - 2**32 if word >= 2**31 else word

@@ -146,7 +146,7 @@ def mirrored_places(count: int, size: int, device: torch.device) -> Float[Tensor
     offset = torch.arange(count, device=device) - count // 2
     pixel = torch.arange(size, device=device)
     mirrored = (size - 1) - ((size - 1) - (pixel + offset[:, None]).abs()).abs()
-    return (mirrored[:, :, None] == pixel).float().flatten(1)
+    return torch.zeros(count, size, size, device=device).scatter_(2, mirrored[:, :, None], 1.0).flatten(1)
 
 
 def blur_matrix(weights: Float[Tensor, "N K"], places: Float[Tensor, "K SS"]) -> Float[Tensor, "N S S"]:
