@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 import torchvision.transforms.functional as tvf
 from torchvision.transforms import InterpolationMode
 
@@ -66,3 +67,13 @@ def test_a_samples_bits_are_the_same_in_any_batch():
     for rows in (slice(5, 6), slice(3, 5), slice(20, 51)):
         part = blurred(resized(images[rows], crops[rows], flips[rows], 32), sigma[rows], 2.0)
         assert torch.equal(part, whole[rows])
+
+
+@pytest.mark.parametrize(("rows", "columns", "size"), [(8, 8, 16), (20, 30, 11), (64, 64, 16)])
+def test_a_warp_samples_where_torchs_affine_grid_says(rows, columns, size):
+    images = some_images(3, 1, rows, columns).float() / 255
+    seen = torch.tensor([[[0.5, 0.2, 0.1], [-0.3, 0.6, 0.0]], [[-1.0, 0, 0], [0, 1, 0]], [[1, 0, 0.3], [0, 2, -0.5]]])
+    dense = max(1, round(min(rows, columns) / size))
+    grid = F.affine_grid(seen, [3, 1, dense * size, dense * size], align_corners=False)
+    expected = F.avg_pool2d(F.grid_sample(images, grid, align_corners=False), dense)
+    assert torch.allclose(resampling.warp(images, seen, size), expected, atol=1e-5)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
-from torchvision.transforms import RandomResizedCrop
+from torchvision.transforms import ColorJitter, GaussianBlur, RandomResizedCrop
 
 from twist.learn.view_parameters import sample_parameters
 from twist.runs.config import ViewsConfig
@@ -80,6 +80,21 @@ def test_every_parameter_fills_its_range_uniformly_and_alone():
     assert stats.kstest(columns["zoom"], stats.uniform(np.log(0.8), np.log(1.25 / 0.8)).cdf).pvalue > 1e-3
     correlation = np.corrcoef(np.stack(list(columns.values())))
     assert np.abs(np.triu(correlation, 1)).max() < 5 / np.sqrt(5000)
+
+
+def test_jitter_and_blur_are_drawn_as_torchvisions():
+    count = 4000
+    config = ViewsConfig(jitter_probability=1.0, blur_probability=(1.0, 1.0))
+    drawn = sample_parameters(torch.arange(count), (3, 32, 32), config, **AT, view=0)
+    reaches = {name: getattr(config, name) for name in ("brightness", "contrast", "saturation", "hue")}
+    jitter = ColorJitter(**reaches)
+    ranges = [getattr(jitter, name) for name in reaches]
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        factors = np.array([ColorJitter.get_params(*ranges)[1:] for _ in range(count)])
+        sigma = [GaussianBlur.get_params(*config.blur_sigma) for _ in range(count)]
+    for name, theirs in [*zip(reaches, factors.T, strict=True), ("blur_sigma", sigma)]:
+        assert stats.ks_2samp(getattr(drawn, name).numpy(), theirs).pvalue > 1e-3, name
 
 
 def test_steps_happen_as_often_as_their_probability_says():

@@ -47,6 +47,9 @@ def make_views(
         Seed of the run, and which pass over the images this is.
     extra
         A person's own last step: (view, sample ids, seed, epoch, number of the view) -> view of the same shape.
+    compiled
+        Whether the pixels are made by one graph of `torch.compile`, equal to rounding: tens of seconds at the first
+        step of a run. It pays on a GPU; on a CPU the exact color mode gains and the fast one does not.
 
     Returns
     -------
@@ -57,14 +60,19 @@ def make_views(
     Raises
     ------
     ConfigError
-        When ``views.mean`` or ``views.std`` has three numbers and the images one channel, or when the extra step
-        changes the shape.
+        When ``views.mean`` or ``views.std`` has three numbers and the images one channel, when the extra step changes
+        the shape, or when compiled views on a CPU lack a C++ compiler.
 
     Notes
     -----
     Steps in order: crop, flip, resize (bicubic, antialiased), or with rotation, shift, zoom, stretch or shear the
     same and an affine map in one bilinear step; jitter; gray; blur; solarize; noise; normalize. Jitter goes brightness,
     contrast, saturation, hue in every sample, where torchvision draws the order.
+
+    With ``views.color=fast`` the blur comes before the jitter, where a crop's matrices take it in, and jitter and gray
+    are one matrix per sample with one clamp at the end. A step drawn alone is the exact one where nothing clips, but
+    for hue, which turns about the gray axis of the color cube and keeps the intensity. On smooth images under the
+    default jitter a pixel departs from the exact mode by less than 0.02 of white on average.
 
     Examples
     --------
