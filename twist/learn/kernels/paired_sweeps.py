@@ -81,7 +81,7 @@ def finish(
             N,
             C,
             eps,
-            *weights,
+            *map(float, weights),
             V=V,
             EXACT=not eps,
             BLOCK=2048,
@@ -118,7 +118,7 @@ def second_sweep(
             *logits.stride()[:2],
             1 / temperature,
             eps,
-            *weights,
+            *map(float, weights),
             V=V,
             **_tile(V, eps),
         )
