@@ -70,9 +70,11 @@ def run(program, **environment):
 
 COMPILED = """
 import triton
+from jaxtyping import install_import_hook
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from twist.learn.kernels import paired_sweeps as kernels
+with install_import_hook("twist.learn", "beartype.beartype"):  # as the tests on a GPU are run
+    from twist.learn.kernels import paired_sweeps as kernels
 
 def compiled(function, constants, capability, **types):
     names = function.arg_names
