@@ -8,7 +8,6 @@ import warnings
 
 import pytest
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from twist.learn import kernels, paired_terms, sweeps
 from twist.learn.objective import twist_loss
@@ -17,93 +16,65 @@ needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, re
 
 INTERPRETED = """
 import torch
-from twist.learn import paired_terms
+from twist.learn import paired_terms, sweeps
 from twist.learn.kernels import paired_sweeps
 from twist.learn.objective import twist_loss
 
-def terms_and_gradients(logits, **options):
-    logits = [view.detach().requires_grad_() for view in logits]
-    terms = twist_loss(logits, **options)
-    return [list(terms)] + [torch.autograd.grad(term, logits, retain_graph=True) for term in terms]
-
-def disagreement(found, expected):
-    pairs = [(a.double(), b.double()) for of, other in zip(found, expected) for a, b in zip(of, other)]
-    return max(((a - b).abs().max() / b.abs().max().clamp(min=1e-3)).item() for a, b in pairs)
+def by(module, logits, **options):
+    paired_terms._choose_sweeps = lambda device, dtypes, kernels: module
+    logits = logits.detach().requires_grad_()
+    terms = twist_loss(list(logits), **options)
+    gradients = [torch.autograd.grad(term, logits, retain_graph=True)[0] for term in terms]
+    assert terms.total.dtype == torch.promote_types(logits.dtype, torch.float32)
+    return torch.stack(list(terms)), torch.stack(gradients)
 
 torch.manual_seed(0)
-choose = paired_terms._sweeps
-for V, N, C, temperature, eps, dtype in {cases}:
-    dtype = getattr(torch, dtype)
-    logits = (2 * torch.randn(V, N, C)).to(dtype)
-    options = dict(temperature=temperature, eps=eps, sharpness_weight=0.4, mean_over_processes=lambda means: (means + means.flip(0)) / 2)
-    paired_terms._sweeps = choose
-    expected = terms_and_gradients(logits.double(), **options)
-    paired_terms._sweeps = lambda views, wanted: paired_sweeps
-    found = terms_and_gradients(logits, **options)
-    assert found[0][0].dtype == torch.float32 and found[1][0].dtype == dtype
-    print(disagreement(found[:1], expected[:1]), disagreement(found[1:], expected[1:]))
-"""
+options = {"sharpness_weight": 0.4, "mean_over_processes": lambda means: (means + means.flip(0)) / 2}
+for V, N, C, temperature, eps, dtype in (
+    (2, 3, 5, 1, 1e-5, torch.float32),
+    (3, 2, 1400, 0.6, 1e-5, torch.float32),
+    (5, 4, 70, 0.6, 0, torch.float32),
+    (2, 3, 40, 1, 1e-5, torch.bfloat16),
+    (2, 3, 40, 1, 1e-5, torch.float16),
+):
+    logits = (2 * torch.randn(V, N, 2 * C)).to(dtype)[..., ::2]  # the kernels want a step of one: they copy
+    options |= {"temperature": temperature, "eps": eps}
+    found, expected = by(paired_sweeps, logits, **options), by(sweeps, logits.double(), **options)
+    assert found[1].dtype == dtype
+    rounding = 1e-6, 1e-5 + torch.finfo(dtype).eps
+    for ours, theirs, tolerance in zip(found, expected, rounding):
+        torch.testing.assert_close(ours.double(), theirs, rtol=0, atol=tolerance * theirs.abs().max().item())
 
-
-def run_interpreted(program):
-    """Run it where Triton's interpreter stands for the GPU; it must be chosen before Triton is imported."""
-    environment = {**os.environ, "TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
-    result = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=300, env=environment
-    )
-    assert result.returncode == 0, result.stderr
-    return [tuple(map(float, line.split())) for line in result.stdout.splitlines()]
-
-
-@needs_triton
-def test_interpreted_kernels_give_the_terms_and_gradients_of_float64():
-    single = [(2, 3, 5, 1, 1e-5, "float32"), (3, 2, 1400, 0.6, 1e-5, "float32"), (5, 4, 70, 0.6, 0, "float32")]
-    half = [(2, 3, 40, 1, 1e-5, "bfloat16"), (2, 3, 40, 1, 1e-5, "float16")]
-    found = run_interpreted(INTERPRETED.format(cases=single + half))
-    assert len(found) == len(single + half)
-    for (of_terms, of_gradients), (*_, dtype) in zip(found, single + half, strict=True):
-        assert of_terms <= 1e-6
-        assert of_gradients <= 1e-5 + torch.finfo(getattr(torch, dtype)).eps
-
-
-SATURATED = """
-import torch
-from twist.learn.kernels import paired_sweeps
-from twist.learn import paired_terms, sweeps
-from twist.learn.objective import twist_loss
 for scale in (0.0, 1e4):
     for eps in (0, 1e-5):
-        logits = scale * torch.randn(3, 4, 33, generator=torch.Generator().manual_seed(0))
-        found = []
-        for module in (sweeps, paired_sweeps):
-            paired_terms._sweeps = lambda views, wanted, module=module: module
-            whole = logits.clone().requires_grad_()
-            terms = twist_loss(whole, eps=eps, temperature=0.5)
-            terms.total.backward()
-            assert all(term.isfinite() for term in terms) and whole.grad.isfinite().all()
-            found.append((torch.stack(list(terms)), whole.grad))
-        torch.testing.assert_close(found[1], found[0], rtol=1e-4, atol=2e-3)  # a logit of 1e4 has no more digits
-strided = torch.randn(4, 3, 66)[:, :, ::2].requires_grad_()
-gradients = []
-for module in (sweeps, paired_sweeps):
-    paired_terms._sweeps = lambda views, wanted, module=module: module
-    gradients.append(torch.autograd.grad(twist_loss(list(strided)).total, strided)[0])
-torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-4, atol=1e-6)
-total = twist_loss(strided).total
-torch.testing.assert_close(*(torch.autograd.grad(total, strided, retain_graph=True)[0] for _ in range(2)))
+        logits = scale * torch.randn(3, 4, 33)
+        found, expected = by(paired_sweeps, logits, eps=eps), by(sweeps, logits, eps=eps)
+        for ours, theirs in zip(found, expected):
+            assert ours.isfinite().all()
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=2e-3)  # a float32 of 1e4 has no more digits
 """
 
 
 @needs_triton
-def test_interpreted_kernels_are_finite_at_saturation_take_strides_and_may_be_asked_again():
-    run_interpreted(SATURATED)
+@pytest.mark.slow
+def test_interpreted_kernels_give_the_terms_and_gradients_of_the_sweeps_in_float64_and_stay_finite():
+    run(INTERPRETED, TRITON_INTERPRET="1")  # chosen before Triton is imported, hence a process of its own
+
+
+def run(program, **environment):
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    command = [sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
+    assert result.returncode == 0, result.stderr
 
 
 COMPILED = """
-import torch, triton, warnings
+import triton
+from jaxtyping import install_import_hook
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
-from twist.learn.kernels import paired_sweeps as kernels
+with install_import_hook("twist.learn", "beartype.beartype"):  # as the tests on a GPU are run
+    from twist.learn.kernels import paired_sweeps as kernels
 
 def compiled(function, constants, capability, **types):
     names = function.arg_names
@@ -121,25 +92,23 @@ for capability, views, logits in ((80, 2, "*fp32"), (90, 14, "*bf16")):
     tile = {name: value for name, value in kernels._tile(views, 1e-5).items() if name not in kernels.LAUNCH}
     tile["V"] = views
     missing = dict.fromkeys(("of_consistency", "of_sharpness", "of_diversity"))
+    alone = dict.fromkeys(("of_total", "of_sharpness", "of_diversity"))
     for function, constants in (
         (kernels._terms_of_samples, tile),
         (kernels._means_of_columns, {"ROWS": 32, "BLOCK": 128}),
         (kernels._finish, {"V": views, "EXACT": False, "BLOCK": 2048}),
         (kernels._gradient, tile | missing),
+        (kernels._gradient, tile | alone),
     ):
         assert compiled(function, constants, capability, **types).asm["cubin"]
-        print(1)
 """
 
 
 @needs_triton
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="Triton's compiler for CUDA comes with Linux alone")
 def test_kernels_compile_for_two_generations_of_gpus_without_one(tmp_path):
-    environment = {**os.environ, "TRITON_CACHE_DIR": str(tmp_path), "TRITON_INTERPRET": "0"}
-    command = [sys.executable, "-c", COMPILED]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment)
-    assert result.returncode == 0, result.stderr
-    assert result.stdout.split() == ["1"] * 8
+    run(COMPILED, TRITON_CACHE_DIR=str(tmp_path), TRITON_INTERPRET="0")
 
 
 class Failing:
@@ -196,14 +165,13 @@ def test_kernels_are_for_cuda_for_at_most_float32_where_they_pass_and_only_if_wa
     stand_in(Wrong)
     verdict = True
     monkeypatch.setattr(paired_terms, "passes_self_test", lambda device: verdict)
-    with FakeTensorMode():
-        single, double = (torch.empty(2, 2, dtype=dtype, device="cuda") for dtype in (torch.float32, torch.float64))
-    assert paired_terms._sweeps([single, single], True) is Wrong
-    assert paired_terms._sweeps([single, double], True) is sweeps
-    assert paired_terms._sweeps([single, single], False) is sweeps
-    assert paired_terms._sweeps([torch.zeros(2)], True) is sweeps
+    cpu, gpu, choose = torch.device("cpu"), torch.device("cuda", 0), paired_terms._choose_sweeps
+    assert choose(gpu, {torch.float32}, True) is choose(gpu, {torch.bfloat16}, True) is Wrong
+    assert choose(gpu, {torch.float32, torch.float64}, True) is sweeps
+    assert choose(gpu, {torch.float32}, False) is sweeps
+    assert choose(cpu, {torch.float32}, True) is sweeps
     verdict = False
-    assert paired_terms._sweeps([single, single], True) is sweeps
+    assert choose(gpu, {torch.float32}, True) is sweeps
 
 
 @pytest.fixture

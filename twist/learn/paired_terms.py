@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -26,7 +26,8 @@ def paired_terms(
     """Total and terms of `twist.learn.objective.twist_loss`, for one temperature; differentiable once."""
     views = (logits,) if isinstance(logits, Tensor) else tuple(logits)
     keep = torch.is_grad_enabled() and any(view.requires_grad for view in views)
-    setting = _Setting(temperature, weights, eps, mean_over_processes, keep, _sweeps(views, kernels))
+    sweeps = _choose_sweeps(views[0].device, {view.dtype for view in views}, kernels)
+    setting = _Setting(temperature, weights, eps, mean_over_processes, keep, sweeps)
     return Terms(*_PairedTerms.apply(setting, *views))
 
 
@@ -39,14 +40,12 @@ class _Setting(NamedTuple):
     sweeps: Any
 
 
-def _sweeps(views: Sequence[Tensor], kernels: bool) -> Any:
+def _choose_sweeps(device: torch.device, dtypes: Iterable[torch.dtype], kernels: bool) -> Any:
     """The kernels where they are wanted, possible and found exact; else the same functions without them."""
-    device = views[0].device
-    if kernels and device.type == "cuda" and all(view.dtype.itemsize <= 4 for view in views):
-        if passes_self_test(device):
-            from twist.learn.kernels import paired_sweeps
+    if kernels and device.type == "cuda" and all(dtype.itemsize <= 4 for dtype in dtypes) and passes_self_test(device):
+        from twist.learn.kernels import paired_sweeps
 
-            return paired_sweeps
+        return paired_sweeps
     return eager_sweeps
 
 

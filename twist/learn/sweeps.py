@@ -15,9 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-#: Of all views together: four float32 buffers of it stay in the caches of two cores. Measured at V=14, C=4,096 and V=2,
-#: C=32,768: 2**15 costs up to twice the time, 2**17 to 2**19 are alike, 2**20 is slower again.
-CHUNK_ELEMENTS = 2**18
+#: Of all views together. Measured at V=14, C=4,096 and V=2, C=32,768: 2**18 and 2**19 are the fastest, 2**16 and 2**21
+#: take a fifth more, as buffers leave the caches; of the two, the larger lets threads wait for each other less often.
+CHUNK_ELEMENTS = 2**19
+#: On other devices, where starting an operation costs more than memory does.
+DEVICE_CHUNK_ELEMENTS = 2**24
 
 
 class Weights(NamedTuple):
@@ -56,12 +58,6 @@ class Found(NamedTuple):
     kept: Float[Tensor, "V N C"] | None
 
 
-def shares_in_pairs(num_views: int) -> list[float]:
-    """Share of each view in the 2V - 3 pairs: a global view stands in V - 1 of them, a local one in two."""
-    pairs = 2 * num_views - 3
-    return [(num_views - 1 if view < 2 else 2) / (2 * pairs) for view in range(num_views)]
-
-
 def first_sweep(
     blocks: Sequence[Float[Tensor, "_ N C"]], *, temperature: int | float, eps: int | float, keep: bool
 ) -> Found:
@@ -78,12 +74,12 @@ def first_sweep(
     """
     chunks = _Chunks(blocks, temperature, eps)
     V, N, C = chunks.shape
-    kept = chunks.empty(V, N, C) if keep and blocks[0].dtype == chunks.dtype else None
+    kept = chunks.empty(V, N, C) if keep and chunks.logits_dtype == chunks.dtype else None
     buffers = [chunks.buffer() for _ in range(2 if kept is not None else 3)]
     sums, minus_entropy, of_globals, of_locals = (chunks.zeros(*shape) for shape in ((V, C), (V,), (), ()))
     for rows in chunks.rows():
-        probs, scratch, *logs = (buffer[:, : rows.stop - rows.start] for buffer in buffers)
-        p, log = probs, logs[0] if kept is None else kept[:, rows]
+        p, scratch, *logs = (buffer[:, : rows.stop - rows.start] for buffer in buffers)
+        log = logs[0] if kept is None else kept[:, rows]
         chunks.softmax(rows, p, scratch)
         chunks.log(p, scratch, log)
         sums += p.sum(1)
@@ -94,9 +90,9 @@ def first_sweep(
             middle = [torch.lerp(x[0], x[1], 0.5, out=out) for x, out in ((p, scratch[0]), (log, scratch[1]))]
             apart = torch.sub(p[2:], middle[0], out=scratch[2:])
             of_locals += apart.mul_(torch.sub(log[2:], middle[1], out=p[2:])).sum()
-    shares = sums.new_tensor(shares_in_pairs(V))
+    shares = _shares_in_pairs(V, sums)
     divergence = (1 + (V - 2) / 2) * of_globals + 2 * of_locals
-    return Found(divergence / (2 * (2 * V - 3) * N), shares.dot(minus_entropy) / -N, sums.div_(N), kept)
+    return Found(divergence / (2 * (2 * V - 3) * N), (shares * minus_entropy).sum() / -N, sums.div_(N), kept)
 
 
 def finish(
@@ -105,7 +101,7 @@ def finish(
     """The terms, and the slope of diversity in the mean distributions of the whole batch."""
     shifted = mean_probs + eps if eps else mean_probs.clamp(min=torch.finfo(mean_probs.dtype).tiny)
     logs = shifted.log()
-    shares = mean_probs.new_tensor(shares_in_pairs(len(mean_probs)))[:, None]
+    shares = _shares_in_pairs(len(mean_probs), mean_probs)[:, None]
     diversity = -(shares * mean_probs * logs).sum()
     total = (
         weights.consistency * found.consistency + weights.sharpness * found.sharpness - weights.diversity * diversity
@@ -147,19 +143,19 @@ def second_sweep(
     """
     chunks = _Chunks(blocks, temperature, eps)
     V, N, C = chunks.shape
-    gradient = torch.empty(V, N, C, dtype=blocks[0].dtype, device=slope.device) if kept is None else kept
+    gradient = slope.new_empty((V, N, C), dtype=chunks.logits_dtype) if kept is None else kept
     of_consistency, of_sharpness, of_diversity = _slopes(upstream, weights)
     scale = 1 / (N * temperature)
     of_probs = slope[:, None] * (of_diversity * scale)
-    of_pair = torch.as_tensor(of_consistency * (scale / (2 * (2 * V - 3))), dtype=chunks.dtype, device=slope.device)
+    of_pair = slope.new_full((), scale / (2 * (2 * V - 3))) * of_consistency
     of_own = (of_consistency - of_sharpness) * scale
     has_own = isinstance(of_own, Tensor) or of_own != 0
-    own = slope.new_tensor(shares_in_pairs(V))[:, None, None] * of_own
+    own = _shares_in_pairs(V, slope)[:, None, None] * of_own
     alike: tuple[int | slice, ...] = (0, 1, slice(2, None))
     buffers = [chunks.buffer() for _ in range(3 if kept is not None else 4)]
     for rows in chunks.rows():
         p, shifted, g, *logs = (buffer[:, : rows.stop - rows.start] for buffer in buffers)
-        log = gradient[:, rows] if kept is not None else logs[0]
+        log = logs[0] if kept is None else gradient[:, rows]
         chunks.softmax(rows, p, shifted)
         if kept is None:
             chunks.log(p, shifted, log)
@@ -187,6 +183,14 @@ def _slopes(upstream: Sequence[Tensor | None], weights: Weights) -> list[Any]:
     return [weight * total + term for weight, term in zip(in_total, own, strict=True)]
 
 
+def _shares_in_pairs(num_views: int, like: Tensor) -> Tensor:
+    """Share of each view in the 2V - 3 pairs: a global view stands in V - 1 of them, a local one in two."""
+    pairs = 2 * num_views - 3
+    shares = like.new_full((num_views,), 1 / pairs)  # filled in place: nothing is sent to a GPU
+    shares[:2] = (num_views - 1) / (2 * pairs)
+    return shares
+
+
 def _paired_with(values: Tensor) -> list[Tensor]:
     """Sums over the views paired with the first, with the second and, if there are any, with each local one."""
     first, second = values[0], values[1]
@@ -201,12 +205,14 @@ class _Chunks:
 
     def __init__(self, blocks: Sequence[Tensor], temperature: int | float, eps: int | float) -> None:
         self.blocks, self.temperature, self.eps = blocks, temperature, eps
+        self.logits_dtype = functools.reduce(torch.promote_types, (block.dtype for block in blocks))
         # Half precision keeps three digits: too few for differences of entropies.
-        self.dtype = functools.reduce(torch.promote_types, (block.dtype for block in blocks), torch.float32)
+        self.dtype = torch.promote_types(self.logits_dtype, torch.float32)
         _, N, C = blocks[0].shape
         V = sum(map(len, blocks))
         self.shape = V, N, C
-        number = min(N, -(-V * N * C // CHUNK_ELEMENTS))
+        largest = CHUNK_ELEMENTS if blocks[0].device.type == "cpu" else DEVICE_CHUNK_ELEMENTS
+        number = min(N, -(-V * N * C // largest))
         self._samples = -(-N // number)
 
     def rows(self) -> list[slice]:

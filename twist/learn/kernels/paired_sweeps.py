@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, no_type_check
 
 import torch
 import triton
@@ -81,7 +81,7 @@ def finish(
             N,
             C,
             eps,
-            *weights,
+            *map(float, weights),
             V=V,
             EXACT=not eps,
             BLOCK=2048,
@@ -118,7 +118,7 @@ def second_sweep(
             *logits.stride()[:2],
             1 / temperature,
             eps,
-            *weights,
+            *map(float, weights),
             V=V,
             **_tile(V, eps),
         )
@@ -139,7 +139,11 @@ def _on(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return torch.cuda.device(device) if device.type == "cuda" else contextlib.nullcontext()
 
 
+# Type checkers that wrap functions as they are imported would hide the kernels' sources from Triton: no_type_check.
+
+
 @triton.jit
+@no_type_check
 def _load(
     logits, row, view_stride, start, C, inverse_temperature, V: tl.constexpr, VIEWS: tl.constexpr, BLOCK: tl.constexpr
 ):
@@ -151,6 +155,7 @@ def _load(
 
 
 @triton.jit
+@no_type_check
 def _probs_and_logs(x, largest, total, eps, EXACT: tl.constexpr):
     """Class distributions, their logarithms, and p / (p + eps); 0, 0 and whatever beyond the last class."""
     below = x - largest[:, None]
@@ -161,11 +166,13 @@ def _probs_and_logs(x, largest, total, eps, EXACT: tl.constexpr):
 
 
 @triton.jit
+@no_type_check
 def _pick(values, view, index: tl.constexpr):
     return tl.sum(tl.where(view == index, values, 0.0), 0)
 
 
 @triton.jit
+@no_type_check
 def _terms_of_samples(
     logits, kept, consistency, sharpness, N, C, view_stride, row_stride, inverse_temperature, eps,
     V: tl.constexpr, VIEWS: tl.constexpr, BLOCK: tl.constexpr, EXACT: tl.constexpr,
@@ -200,6 +207,7 @@ def _terms_of_samples(
 
 
 @triton.jit
+@no_type_check
 def _means_of_columns(
     logits, kept, mean_probs, N, C, view_stride, row_stride, inverse_temperature,
     ROWS: tl.constexpr, BLOCK: tl.constexpr,
@@ -219,6 +227,7 @@ def _means_of_columns(
 
 
 @triton.jit
+@no_type_check
 def _finish(
     consistency, sharpness, mean_probs, slope, terms, N, C, eps, consistency_weight, sharpness_weight, diversity_weight,
     V: tl.constexpr, EXACT: tl.constexpr, BLOCK: tl.constexpr,
@@ -248,11 +257,13 @@ def _finish(
 
 
 @triton.jit
+@no_type_check
 def _plus(value, pointer):
     return value if pointer is None else value + tl.load(pointer)
 
 
 @triton.jit
+@no_type_check
 def _slope_times_probs(x, largest, total, of_probs, of_pair, own, view, eps, V: tl.constexpr, EXACT: tl.constexpr):
     """Class distributions p, and h = p ∂/∂p + p / (p + eps) ∂/∂l, both 0 beyond the last class."""
     p, log, ratio = _probs_and_logs(x, largest, total, eps, EXACT)
@@ -265,6 +276,7 @@ def _slope_times_probs(x, largest, total, of_probs, of_pair, own, view, eps, V: 
 
 
 @triton.jit
+@no_type_check
 def _gradient(
     logits, kept, slope, gradient, of_total, of_consistency, of_sharpness, of_diversity,
     N, C, view_stride, row_stride, inverse_temperature, eps, consistency_weight, sharpness_weight, diversity_weight,
