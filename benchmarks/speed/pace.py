@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from twist.learn.process import Requests
 from twist.learn.loop import Loop
+from twist.learn.process import Requests
 from twist.runs.attempts import attempt_folder
 from twist.runs.launcher import prepare
 from twist.runs.record import RunWriter

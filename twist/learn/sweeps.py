@@ -177,10 +177,15 @@ def second_sweep(
 
 
 def _slopes(upstream: Sequence[Tensor | None], weights: Weights) -> list[Any]:
-    """Slopes of what is minimized in consistency, sharpness and diversity: numbers on a CPU, where nothing waits."""
-    total, *own = (0.0 if term is None else term.item() if term.device.type == "cpu" else term for term in upstream)
+    """Slopes of what is minimized in consistency, sharpness and diversity."""
+    read = (term.item() if term is not None and _is_read_for_nothing(term) else term for term in upstream)
+    total, *own = (0.0 if term is None else term for term in read)
     in_total = (weights.consistency, weights.sharpness, -weights.diversity)
     return [weight * total + term for weight, term in zip(in_total, own, strict=True)]
+
+
+def _is_read_for_nothing(term: Tensor) -> bool:
+    return term.device.type == "cpu"  # a number spares a few operations; on a GPU it would have to be waited for
 
 
 def _shares_in_pairs(num_views: int, like: Tensor) -> Tensor:
