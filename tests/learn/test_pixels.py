@@ -83,7 +83,9 @@ from twist.runs.config import ViewsConfig
 
 images = torch.randint(0, 256, (8, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 for color in ("exact", "fast"):
-    config = ViewsConfig(size=24, std=(1.0,), blur_probability=(0.5, 0.5), color=color)
+    # Both views have the same steps, and with them the same graph: half of the time.
+    steps = {"blur_probability": (0.5, 0.5), "solarize_probability": (0.2, 0.2)}
+    config = ViewsConfig(size=24, std=(1.0,), color=color, **steps)
     for epoch in range(3):
         torch.compiler.set_stance("default" if epoch == 0 else "fail_on_recompile")
         arguments = {"seed": 0, "epoch": epoch}
