@@ -80,6 +80,8 @@ def compile_network(network: nn.Module, mode: str) -> None:
     if mode == "off":
         return
     assert isinstance(network, TwistNet)
+    # Views that grow, local ones, a last stage: more shapes than the 8 that torch compiles before it gives up.
+    torch._dynamo.config.recompile_limit = 64
     for module in (network.backbone, network.projection_heads, *network.more_heads):
         module.compile(mode=None if mode == "default" else mode, dynamic=False)
 
