@@ -14,7 +14,7 @@ from twist.learn.datasets import load
 from twist.learn.networks import TwistNet, build_network
 from twist.learn.optim import make_optimizer
 from twist.learn.views import make_views
-from twist.runs.config import DataConfig, Recipe, with_fields
+from twist.runs.config import Recipe, with_fields
 from twist.runs.recipes import recipe as recipe_named
 
 
@@ -31,17 +31,22 @@ class Subject:
     changes
         Fields that differ.
     made_up
-        Number of made-up pictures of 32 pixels to train on; 0 for the recipe's own images.
+        Number of made-up pictures to train on; 0 for the recipe's own images.
+    side
+        Side of those in pixels.
     """
 
     name: str
     recipe: str
     changes: dict[str, Any]
     made_up: int = 0
+    side: int = 32
 
     def images(self) -> Tensor:
         """All of them, uint8."""
-        return pictures(self.made_up, (32, 32)) if self.made_up else load(DataConfig(source="digits")).images
+        if self.made_up:
+            return pictures(self.made_up, (self.side, self.side))
+        return load(self.resolved().data).images
 
     def resolved(self) -> Recipe:
         """The recipe with its changes."""
@@ -73,6 +78,12 @@ def thin_conv(batch_size: int = 256) -> Subject:
 def resnet18(batch_size: int) -> Subject:
     """What the recipe ``cifar10`` trains, on made-up pictures."""
     return Subject("resnet18, 32 px", "cifar10", {**LONG, "optim.batch_size": batch_size}, 4 * batch_size)
+
+
+def resnet50(batch_size: int) -> Subject:
+    """A ResNet-50 on two views of 224 pixels and six of 96, from pictures of 256."""
+    crops = {"views.num_local_views": 6, "optim.batch_size": batch_size, "network.bunch_size": batch_size}
+    return Subject("resnet50, 2 x 224 + 6 x 96 px", "resnet50", {**LONG, **crops}, batch_size, 256)
 
 
 class ModelAlone:

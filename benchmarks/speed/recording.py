@@ -67,7 +67,7 @@ def _seconds_of(loop: Paced, steps: int) -> float:
 
 def resnet18_by_parts(settings: Settings) -> tuple[list[float], dict[str, float]]:
     """Share that recording adds for the recipe ``cifar10``, in each repeat; and the seconds of each part."""
-    subject = resnet18(16 if settings.quick else 32)
+    subject = resnet18(8 if settings.quick else 32)
     recipe = recipe_named("cifar10")
     loop = our_loop(subject.recipe, images=subject.images(), changes=subject.changes)
     steps = paced(loop)

@@ -25,7 +25,7 @@ STAGES = {
 
 def measure(settings: Settings) -> Part:
     """Median over several starts; the first one warms the disk and is dropped."""
-    starts = [seconds_to_first_step() for _ in range(3 if settings.quick else 6)][1:]
+    starts = [seconds_to_first_step() for _ in range(2 if settings.quick else 6)][1:]
     figures = [Figure(stage, [seconds[stage] for seconds in starts], "s") for stage in STAGES]
     last = figures[-1]
     spelled = ", ".join(f"{figure.name} {figure.median:.1f} s" for figure in figures)

@@ -21,7 +21,7 @@ def measure(settings: Settings) -> Part:
     subjects = [
         (digits(), 1.15),
         (small_conv(1024 if settings.gpu else 256), 1.15),
-        (resnet18(512 if settings.gpu else 16 if settings.quick else 32), 1.05),
+        (resnet18(512 if settings.gpu else 8 if settings.quick else 32), 1.05),
     ]
     rows: list[Row] = []
     figures: list[Figure] = []
@@ -52,7 +52,7 @@ def measure_subject(subject: Subject, bound: float, settings: Settings) -> Part:
     memory = {"whole step": _peak_of_a_step(loop, whole)}
     memory |= {name: peak_bytes(work) for name, work in (("model alone", model.step), ("views", views))}
     # Many short turns: what else the machine does changes within seconds.
-    repeats, seconds = (5, 0.1) if settings.quick else (15, 0.15)
+    repeats, seconds = (3, 0.1) if settings.quick else (11, 0.15)
     rates = take_turns(contenders, repeats=repeats, clock=wall_seconds, seconds=seconds)
     figures = figures_of(rates, "images/s", work=subject.name, amount=batch, memory=memory)
     shares = shares_of(figures)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import itertools
+import os
+import statistics
 from collections.abc import Callable
 
 import torch
@@ -13,14 +15,26 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
 from benchmarks.speed.memory import peak_bytes
+from benchmarks.speed.nets import ModelAlone, Subject, default_precision, ready_views, resnet50
 from benchmarks.speed.peers import pil, tensors
 from benchmarks.speed.pictures import photographs, pictures
-from benchmarks.speed.rows import Figure, Goal, Part, Row, at_least, best, compare, describe, figures_of, missing
+from benchmarks.speed.rows import (
+    Figure,
+    Goal,
+    Part,
+    Row,
+    at_least,
+    at_most,
+    best,
+    compare,
+    describe,
+    figures_of,
+    missing,
+)
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.turns import Contender, cpu_seconds, take_turns, wall_seconds
 from twist.learn.views import make_views
 from twist.runs.config import ViewsConfig
-from twist.runs.recipes.paper import IMAGENET_MEAN, IMAGENET_STD
 
 SMALL = ViewsConfig(
     size=32, crop_scale=(0.08, 1.0), blur_probability=(1.0, 0.1), solarize_probability=(0.0, 0.2), mean=(0.5,)
@@ -66,90 +80,77 @@ def measure_small(settings: Settings) -> Part:
     """Two views of 32 pixels."""
     count = 4096 if settings.gpu else 512
     images = pictures(count, (32, 32)).to(settings.device)
-    arrays = [image.permute(1, 2, 0).numpy() for image in images.cpu()]
-    contenders, memory, kornia_note = _ours(images, SMALL), {}, ""
-    if not settings.gpu:
-        dataset = pil.Views(arrays, SMALL)
-        contenders.append(Contender("PIL, in process", lambda: sum(1 for i in range(64) if dataset[i])))
-        contenders.append(_in_workers("PIL, 2 workers", dataset, 64))
-        transforms = tensors.transforms_of(SMALL)
-        contenders.append(
-            Contender(
-                "torchvision v2, per image", lambda: sum(1 for i in range(64) if [f(images[i]) for f in transforms])
-            )
-        )
-    else:
-        contenders.append(_in_workers("PIL, workers", pil.Views(arrays, SMALL), 256, workers=16))
+    batched = [*_ours(images, SMALL), *_of_kornia(images)]
+    memory = {}
+    for contender in batched:
+        contender.work()
+        memory[contender.name] = peak_bytes(contender.work)
+    contenders = [*batched, *_per_image(images.cpu(), settings)]
+    clock, unit = _clock(settings)
+    rates = take_turns(contenders, repeats=settings.repeats, clock=clock)
+    figures = figures_of(rates, unit, work="two views at 32 px", memory=memory)
+    return Part("a", (_rows_on_gpu if settings.gpu else _rows_on_cpu)(figures), list(figures.values()))
+
+
+def _clock(settings: Settings) -> tuple[Callable[[], float], str]:
+    return (wall_seconds, "images/s") if settings.gpu else (cpu_seconds, "images/s/core")
+
+
+def _of_kornia(images: Tensor) -> list[Contender]:
     try:
         from benchmarks.speed.peers import kornia_views
-
-        of_kornia = kornia_views.transforms_of(SMALL)
-        contenders.append(Contender("kornia", lambda: len([f(images) for f in of_kornia]) and count))
     except ImportError:
-        kornia_note = KORNIA_MISSING
-    clock = wall_seconds if settings.gpu else cpu_seconds
-    unit = "images/s" if settings.gpu else "images/s/core"
-    for contender in contenders:
-        if "PIL" not in contender.name and "v2" not in contender.name:
-            contender.work()
-            memory[contender.name] = peak_bytes(contender.work)
-    figures = figures_of(take_turns(contenders, repeats=settings.repeats, clock=clock), unit, memory=memory)
-    return Part("a", _rows_small(figures, settings, kornia_note), list(figures.values()))
+        return []
+    transforms = kornia_views.transforms_of(SMALL)
+    return [Contender("kornia", lambda: len([transform(images) for transform in transforms]) and len(images))]
 
 
-def _rows_small(figures: dict[str, Figure], settings: Settings, kornia_note: str) -> list[Row]:
-    of_pil = best([figure for name, figure in figures.items() if name.startswith("PIL")])
-    exact, exact_compiled = figures["exact, eager"], figures.get("exact, compiled")
-    quick = [figures[name] for name in ("fast, eager", "fast, compiled") if name in figures]
-    of_kornia = figures.get("kornia")
+def _per_image(images: Tensor, settings: Settings) -> list[Contender]:
+    """The peers that see one image at a time; beside a GPU only what feeds it, with a worker for each core."""
+    dataset = pil.Views([image.permute(1, 2, 0).numpy() for image in images], SMALL)
     if settings.gpu:
-        ours = best([exact, *quick, *([exact_compiled] if exact_compiled else [])])
-        views = [2 * value for value in ours.values]
-        value = 2 * ours.median
-        return [
-            Row(
-                "views32", "views of 32 px per second", value, at_least(2e6), describe(ours), "", views, unit="views/s"
-            ),
-            compare("views32/pil", "two views at 32 px against PIL in workers", ours, of_pil),
-        ]
-    what = "two views at 32 px, per core: "
+        return [_in_workers("PIL in workers", dataset, 256, workers=os.cpu_count() or 1)]
+    transforms = tensors.transforms_of(SMALL)
+    few = images[:64]
     return [
-        _either("views32/fast/pil", what + "fast color against PIL", quick, of_pil, at_least(15), NO_FAST_COLOR),
-        _either(
-            "views32/fast/kornia",
-            what + "fast color against kornia",
-            quick,
-            of_kornia,
-            at_least(7),
-            kornia_note or NO_FAST_COLOR,
-        ),
-        _either(
-            "views32/exact-compiled/pil",
-            what + "exact, compiled, against PIL",
-            [exact_compiled] if exact_compiled else [],
-            of_pil,
-            at_least(8),
-            NOT_COMPILED,
-        ),
-        compare("views32/exact/pil", what + "exact, eager, against PIL", exact, of_pil, at_least(3.5)),
-        _either("views32/exact/kornia", what + "exact, eager, against kornia", [exact], of_kornia, None, kornia_note),
-        *(
-            [
-                compare(
-                    "views32/exact/v2",
-                    what + "exact, eager, against torchvision v2 per image",
-                    exact,
-                    figures["torchvision v2, per image"],
-                )
-            ]
-        ),
+        Contender("PIL, in process", lambda: sum(len(dataset[index]) == 2 for index in range(len(few)))),
+        _in_workers("PIL, 2 workers", dataset, len(few), workers=2),
+        Contender("torchvision v2", lambda: sum(len([f(image) for f in transforms]) == 2 for image in few)),
     ]
 
 
-def _either(key: str, what: str, ours: list[Figure], peer: Figure | None, goal: Goal | None, why: str) -> Row:
-    if not ours or peer is None:
-        return missing(key, what, goal, why)
-    return compare(key, what, best(ours), peer, goal)
+def _rows_on_gpu(figures: dict[str, Figure]) -> list[Row]:
+    ours = best([figure for name, figure in figures.items() if name.startswith(("exact", "fast"))])
+    values, what = [2 * value for value in ours.values], "views of 32 px per second"
+    return [
+        Row("views32", what, 2 * ours.median, at_least(2e6), describe(ours), "", values, "views/s"),
+        compare("views32/pil", "two views at 32 px against PIL in workers", ours, figures["PIL in workers"]),
+    ]
+
+
+def _rows_on_cpu(figures: dict[str, Figure]) -> list[Row]:
+    of_pil = best([figure for name, figure in figures.items() if name.startswith("PIL")])
+    exact, exact_compiled = figures["exact, eager"], figures.get("exact, compiled")
+    swift = [figure for name, figure in figures.items() if name.startswith("fast")]
+    swiftest = best(swift) if swift else None
+    kornia, per_image = figures.get("kornia"), figures["torchvision v2"]
+    return [
+        _row("fast/pil", "fast color against PIL", swiftest, of_pil, at_least(15), NO_FAST_COLOR),
+        _row("fast/kornia", "fast color against kornia", swiftest, kornia, at_least(7), NO_FAST_COLOR),
+        _row("exact-compiled/pil", "exact, compiled, against PIL", exact_compiled, of_pil, at_least(8), NOT_COMPILED),
+        _row("exact/pil", "exact, eager, against PIL", exact, of_pil, at_least(3.5)),
+        _row("exact/kornia", "exact, eager, against kornia", exact, kornia),
+        _row("exact/v2", "exact, eager, against torchvision v2 per image", exact, per_image),
+    ]
+
+
+def _row(
+    key: str, what: str, ours: Figure | None, peer: Figure | None, goal: Goal | None = None, without_ours: str = ""
+) -> Row:
+    key, what = f"views32/{key}", f"two views at 32 px, per core: {what}"
+    if ours is None or peer is None:
+        return missing(key, what, goal, KORNIA_MISSING if peer is None else without_ours)
+    return compare(key, what, ours, peer, goal)
 
 
 def _ours(images: Tensor, config: ViewsConfig) -> list[Contender]:
@@ -164,7 +165,7 @@ def _ours(images: Tensor, config: ViewsConfig) -> list[Contender]:
     return found
 
 
-def _in_workers(name: str, dataset: pil.Views, batch_size: int, *, workers: int = 2) -> Contender:
+def _in_workers(name: str, dataset: pil.Views, batch_size: int, *, workers: int) -> Contender:
     fed = pil.Fed(dataset, batch_size, workers)
     return Contender(name, lambda: len(fed.next()[0]), fed.enter, fed.leave)
 
@@ -172,31 +173,36 @@ def _in_workers(name: str, dataset: pil.Views, batch_size: int, *, workers: int 
 def measure_large(settings: Settings) -> Part:
     """Two views of 224 pixels and six of 96, from JPEG files of 500 x 375; every file is decoded once a turn."""
     files = photographs(64 if settings.gpu else 16)
-    config = dataclasses.replace(LARGE, mean=IMAGENET_MEAN, std=IMAGENET_STD)
-    dataset = pil.Views(files, dataclasses.replace(LARGE, mean=(0.45,), std=(0.225,)))
-    contenders = [Contender("PIL: decode, eight views", lambda: sum(1 for i in range(len(files)) if dataset[i]))]
-    for color, chosen in (("exact", config), ("fast", fast(config))):
-        views = None if chosen is None else our_views(chosen)
-        if views is not None:
-            contenders.append(_decode_and_view(f"decode, {color} views of the batch", files, views, settings.device))
+    dataset = pil.Views(files, LARGE)
     if settings.gpu:
-        contenders[0] = _in_workers("PIL in 16 workers: decode, eight views", dataset, len(files), workers=16)
-    clock = wall_seconds if settings.gpu else cpu_seconds
-    unit = "images/s" if settings.gpu else "images/s/core"
-    figures = figures_of(take_turns(contenders, repeats=settings.repeats, clock=clock), unit)
-    of_pil, *ours = figures.values()
+        contenders = [_in_workers("PIL in workers", dataset, len(files), workers=os.cpu_count() or 1)]
+    else:
+        contenders = [Contender("PIL", lambda: sum(len(dataset[index]) == 8 for index in range(len(files))))]
+    for color, config in (("exact", LARGE), ("fast", fast(LARGE))):
+        views = None if config is None else our_views(config)
+        if views is not None:
+            contenders.append(_decode_and_view(color, files, views, settings.device))
+    clock, unit = _clock(settings)
+    rates = take_turns(contenders, repeats=settings.repeats, clock=clock)
     what = "2 x 224 px + 6 x 96 px from JPEG files, decoded once"
+    of_pil, *ours = figures_of(rates, unit, work=what).values()
     rows = [
-        compare(
-            f"views224/{figure.name.split()[1]}/pil",
-            f"{what}: {figure.name.split()[1]} color against PIL",
-            figure,
-            of_pil,
-            at_least(1),
-        )
+        compare(f"views224/{figure.name}/pil", f"{what}: {figure.name} color against PIL", figure, of_pil, at_least(1))
         for figure in ours
     ]
-    return Part("b", rows, list(figures.values()))
+    if settings.gpu:
+        rows.append(share_of_resnet50(resnet50(64), settings))
+    return Part("b", rows, [of_pil, *ours])
+
+
+def share_of_resnet50(subject: Subject, settings: Settings) -> Row:
+    """The views' time over that of a step of the net they are made for."""
+    model = ModelAlone(subject, settings.device, default_precision(settings.device))
+    contenders = [Contender("views", ready_views(model)), Contender("model", model.step)]
+    rates = take_turns(contenders, repeats=settings.repeats, clock=wall_seconds)
+    values = [100 * step / views for views, step in zip(rates["views"], rates["model"], strict=True)]
+    what = f"views, of a step of {subject.name}"
+    return Row("views224/resnet50", what, statistics.median(values), at_most(10), "", "", values, "%")
 
 
 def _decode_and_view(

@@ -17,15 +17,17 @@ from torch.utils.data import DataLoader, Dataset
 
 from twist.runs.config import Recipe
 
+EPOCH = 1000  # batches: the end of an epoch, where workers idle, is not what is measured
+
 
 class Pictures(Dataset):
-    """Pictures and the views that lightly's transform makes of them."""
+    """Pictures, over and over, and the views that lightly's transform makes of them."""
 
     def __init__(self, arrays: Sequence[np.ndarray], recipe: Recipe):
         views = recipe.views
         strength = {"cj_bright": views.brightness, "cj_contrast": views.contrast, "cj_sat": views.saturation}
         mean, std = (list(numbers * 3) for numbers in (views.mean, views.std))
-        self.arrays = arrays
+        self.arrays, self.batch_size = arrays, recipe.optim.batch_size
         self.transform = SimCLRTransform(
             input_size=views.size,
             cj_hue=views.hue,
@@ -38,11 +40,11 @@ class Pictures(Dataset):
         )
 
     def __len__(self) -> int:
-        return len(self.arrays)
+        return EPOCH * self.batch_size
 
     def __getitem__(self, index: int) -> tuple[list[Tensor], int]:
         """The two views of a picture, and a label that nobody asks for."""
-        return self.transform(Image.fromarray(self.arrays[index])), 0
+        return self.transform(Image.fromarray(self.arrays[index % len(self.arrays)])), 0
 
 
 class Module(lightning.LightningModule):
