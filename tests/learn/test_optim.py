@@ -1,3 +1,8 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import nn
@@ -25,3 +30,27 @@ def test_frozen_parameters_are_left_out():
 def test_the_optimizer_is_the_one_asked_for(name):
     kind = {"adamw": torch.optim.AdamW, "sgd": torch.optim.SGD, "lars": LARS}[name]
     assert isinstance(make_optimizer(nn.Linear(2, 2), OptimConfig(optimizer=name)), kind)
+
+
+def test_training_and_resuming_never_load_torchs_compiler(runs, tiny):
+    """It takes as long to load as torch itself, and is asked for by wrappers around torch's own optimizers."""
+    code = """
+import sys
+from loop import attempt
+from twist.runs.launcher import prepare
+for name in ("adamw", "sgd", "lars"):
+    path = prepare("digits", name=name, changes={**TINY, "optim.optimizer": name})
+    assert attempt(path, 1, stop_at=5)["reason"] == "stopped"
+    assert attempt(path, 2)["reason"] == "completed"
+heavy = ("torch._dynamo", "torch._inductor", "sklearn", "torchvision")
+print(*(name for name in heavy if name in sys.modules))
+"""
+    tests = str(Path(__file__).parents[1])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", f"TINY = {tiny!r}\n{code}"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([tests, *sys.path])},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == []

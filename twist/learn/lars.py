@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from twist.learn.uncompiled import Uncompiled
 
-class LARS(torch.optim.Optimizer):
+
+class LARS(Uncompiled, torch.optim.Optimizer):
     """Layer-wise adaptive rate scaling, for batches of thousands.
 
     A tensor's step is ``learning rate x trust x |w| / (|g| + decay |w|)`` times its gradient with decay, put into a

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from twist.learn.lars import LARS
+from twist.learn.uncompiled import SGD, AdamW
 from twist.runs.config import OptimConfig
 
 _LIKE_BIASES = ("pos_embed", "cls_token", "dist_token")
@@ -35,5 +36,5 @@ def make_optimizer(network: nn.Module, config: OptimConfig) -> torch.optim.Optim
     # One pass over all weights in place of a dozen.
     fused = next(network.parameters()).device.type in ("cpu", "cuda")
     if config.optimizer == "sgd":
-        return torch.optim.SGD([weights, biases], lr=config.learning_rate, momentum=config.momentum, fused=fused)
-    return torch.optim.AdamW([weights, biases], lr=config.learning_rate, betas=config.betas, fused=fused)
+        return SGD([weights, biases], lr=config.learning_rate, momentum=config.momentum, fused=fused)
+    return AdamW([weights, biases], lr=config.learning_rate, betas=config.betas, fused=fused)
