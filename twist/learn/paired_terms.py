@@ -59,7 +59,9 @@ class _PairedTerms(torch.autograd.Function):
             with torch.set_grad_enabled(keep):
                 own = means.requires_grad_(keep)
                 joined = mean_over_processes(own)
-            means, ctx.means_of_processes = joined.detach(), (joined, own)
+            if joined is not own:  # else this process has the whole batch
+                means, ctx.means_of_processes = joined.detach(), (joined, own)
+            means = means.detach()
         terms, slope = sweeps.finish(found, means, weights=weights, eps=eps)
         ctx.setting, ctx.kept = setting, found.kept
         ctx.set_materialize_grads(False)
