@@ -184,7 +184,7 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
         run.record.poll()
         start, newest = run.record.last("start"), run.record.last("metrics")
         reading = run.record.last("reading")
-        if start is None and reading is not None and reading["done"] != images_read:
+        if reading is not None and reading["done"] != images_read and bar is None:
             images_read = reading["done"]
             print(f"{images_read:,} of {reading['count']:,} images are decoded", file=sys.stderr)
         if bar is None and start is not None:

@@ -11,6 +11,7 @@ from loop import attempt, weights
 
 from twist.learn import compute
 from twist.learn.networks import build_network
+from twist.learn.pixels import require_compiler
 from twist.runs.attempts import attempt_folder
 from twist.runs.config import ConfigError, NetworkConfig, Recipe
 from twist.runs.launcher import prepare
@@ -113,12 +114,12 @@ def test_a_compiled_run_learns_the_same_and_its_checkpoints_are_like_any_other(r
     assert records[1].last("note")["seconds"] > 0
 
 
-def test_compilation_without_a_compiler_is_refused_in_one_sentence(monkeypatch):
+def test_compilation_without_a_compiler_ends_the_run_in_one_sentence(runs, tiny, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
-    with pytest.raises(ConfigError, match=r"compute.compile is 'default', but this machine has no C\+\+ compiler"):
-        compute.check_compiler("default", torch.device("cpu"))
-    compute.check_compiler("off", torch.device("cpu"))
-    compute.check_compiler("default", torch.device("cuda"))
+    outcome = attempt(prepare("digits", name="fused", changes={**tiny, "compute.compile": "default"}), 1)
+    assert (outcome["kind"], outcome["step"]) == ("config", 0)
+    assert "to compile for a CPU takes a C++ compiler and there is no" in outcome["message"]
+    require_compiler(torch.device("cuda"))
 
 
 @pytest.mark.parametrize(("field", "value"), [("precision", "fp16"), ("compile", "fastest")])

@@ -149,8 +149,8 @@ def stand_in(monkeypatch):
 def test_kernels_that_fail_or_differ_are_not_used_and_it_is_said_once(module, reason, stand_in):
     stand_in(module)
     with pytest.warns(UserWarning, match=f"fused kernels of the loss are not used on cpu, .*{reason}.*") as said:
-        assert not kernels.passes_self_test(torch.device("cpu"))
-        assert not kernels.passes_self_test(torch.device("cpu"))
+        assert not kernels.passes_self_test(torch.device("cpu"), 5)
+        assert not kernels.passes_self_test(torch.device("cpu"), 5)
     assert len(said) == 1
 
 
@@ -158,20 +158,20 @@ def test_kernels_that_agree_pass_the_self_test(stand_in):
     stand_in(sweeps)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert kernels.passes_self_test(torch.device("cpu"))
+        assert kernels.passes_self_test(torch.device("cpu"), 5)
 
 
 def test_kernels_are_for_cuda_for_at_most_float32_where_they_pass_and_only_if_wanted(monkeypatch, stand_in):
     stand_in(Wrong)
     verdict = True
-    monkeypatch.setattr(paired_terms, "passes_self_test", lambda device: verdict)
+    monkeypatch.setattr(paired_terms, "passes_self_test", lambda device, num_views: verdict)
     cpu, gpu, choose = torch.device("cpu"), torch.device("cuda", 0), paired_terms._choose_sweeps
-    assert choose(gpu, {torch.float32}, True) is choose(gpu, {torch.bfloat16}, True) is Wrong
-    assert choose(gpu, {torch.float32, torch.float64}, True) is sweeps
-    assert choose(gpu, {torch.float32}, False) is sweeps
-    assert choose(cpu, {torch.float32}, True) is sweeps
+    assert choose(gpu, {torch.float32}, 2, True) is choose(gpu, {torch.bfloat16}, 2, True) is Wrong
+    assert choose(gpu, {torch.float32, torch.float64}, 2, True) is sweeps
+    assert choose(gpu, {torch.float32}, 2, False) is sweeps
+    assert choose(cpu, {torch.float32}, 2, True) is sweeps
     verdict = False
-    assert choose(gpu, {torch.float32}, True) is sweeps
+    assert choose(gpu, {torch.float32}, 2, True) is sweeps
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def cuda():
 @pytest.mark.gpu
 @needs_triton
 def test_on_a_gpu_the_kernels_pass_their_self_test_and_agree(cuda):
-    assert kernels.passes_self_test(cuda)
+    assert kernels.passes_self_test(cuda, 14) and kernels.passes_self_test(cuda, 2)
     for shape in ((14, 128, 4096), (2, 64, 32768)):
         logits = torch.randn(shape, device=cuda, requires_grad=True)
         found, expected = (

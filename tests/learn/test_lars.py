@@ -57,7 +57,7 @@ def test_a_gradient_that_is_not_finite_poisons_nothing(value, adapt):
     weight.grad = torch.tensor([[value, 1.0], [1.0, 1.0]])
     optimizer.step()
     assert (optimizer.state[weight]["momentum_buffer"] == buffer).all()
-    assert weight.isfinite().all() and (other < kept).all()
+    assert (weight == kept).all() and (other < kept).all()
 
 
 def test_state_survives_a_save_and_load():

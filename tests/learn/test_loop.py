@@ -89,7 +89,8 @@ def test_the_count_sees_a_wait(runs, tiny, monkeypatch):
     with CountWaits() as seen:
         torch.ones(3).sum().item()
         torch.arange(3)[torch.tensor([True, False, True])]
-    assert seen.waits == {"_local_scalar_dense": 1, "index": 1} or "nonzero" in seen.waits
+    assert seen.waits["_local_scalar_dense"] == 1
+    assert seen.waits["index"] == 1
 
 
 def test_readings_that_come_late_are_the_same_and_all_there(runs, tiny, monkeypatch):

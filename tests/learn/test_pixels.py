@@ -99,7 +99,7 @@ print("equal")
 @pytest.mark.slow
 def test_compiled_views_are_one_graph_that_fits_every_batch_and_equal_the_eager_ones():
     try:
-        pixels._compiled("cpu")
+        pixels.require_compiler(torch.device("cpu"))
     except ConfigError as error:
         pytest.skip(str(error))
     # In an interpreter of its own: the type checks of this one's functions cannot be compiled.

@@ -120,5 +120,4 @@ def test_a_growth_that_would_not_end_takes_half_of_the_run():
 
 
 def test_views_that_do_not_grow_have_one_side():
-    assert values_at(0, Recipe().replace(views__start_size=16), 10).view_size == 32  # over no epochs
-    assert values_at(0, Recipe().replace(views__grow_epochs=5), 10).view_size == 32
+    assert values_at(0, Recipe(), 10).view_size == 32

@@ -50,7 +50,8 @@ def test_every_recipe_survives_json(name):
         ({"data.source": 5}, "text"),
         ({"views.start_size": 40}, "give 4 to views.size, 32, or none"),
         ({"views.grow_epochs": -1}, "0 or more"),
-        ({"views.start_size": 16, "network.backbone": "vit_t"}, "one grid of patches"),
+        ({"views.grow_epochs": 5}, "give both it and views.start_size, now None, or neither"),
+        ({"views.start_size": 16, "views.grow_epochs": 2, "network.backbone": "vit_t"}, "one grid of patches"),
     ],
 )
 def test_a_wrong_field_names_itself_its_value_and_the_fix(changes, said):

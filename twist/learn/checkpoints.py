@@ -120,6 +120,12 @@ def newest_sound(run: Path) -> Path | None:
     return next((folder for folder in reversed(checkpoint_folders(run)) if _is_sound(folder)), None)
 
 
+def newest_step(run: Path) -> int:
+    """Step of the newest checkpoint by its name, sound or not; 0 when there is none."""
+    folders = checkpoint_folders(run)
+    return int(folders[-1].name.removeprefix("step-")) if folders else 0
+
+
 def checkpoint_folders(run: Path) -> list[Path]:
     """Checkpoints on disk, oldest first."""
     return sorted(path for path in (run / "checkpoints").glob("step-*") if path.is_dir())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -11,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from twist.learn.networks import TwistNet
-from twist.runs.config import ConfigError
 
 #: Number formats by the name that a recipe gives them.
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -97,18 +95,3 @@ def as_written(network: TwistNet) -> AbstractContextManager:
     compiled = network.backbone._compiled_call_impl is not None
     # Asking torch's compiler for anything loads it, which takes a second.
     return torch.compiler.set_stance("force_eager") if compiled else nullcontext()
-
-
-def check_compiler(mode: str, device: torch.device) -> None:
-    """Refuse compilation for a CPU on a machine that cannot build what torch.compile writes.
-
-    Raises
-    ------
-    ConfigError
-        When there is no C++ compiler.
-    """
-    if mode != "off" and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
-        raise ConfigError(
-            f"compute.compile is {mode!r}, but this machine has no C++ compiler (g++ or clang++): install one, or "
-            "give off, which is seldom slower on a CPU"
-        )

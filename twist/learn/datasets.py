@@ -207,7 +207,12 @@ def _keep(
                 f"neither in memory nor in the cache ({reason}): TWIST_CACHE names another folder for it"
             )
     if keep == "cache":
-        return cache.build(files, on_progress=on_progress), keep, ()
+        if config.keep == "auto":
+            notes.append(
+                f"the images were decoded into a cache of {files.nbytes / 1e9:.1f} GB, which later runs find again and "
+                "which is safe to delete; TWIST_CACHE says where caches lie"
+            )
+        return cache.build(files, on_progress=on_progress), keep, tuple(notes)
     if keep == "decode":
         return files, keep, tuple(notes)
     return _in_memory(files, on_progress), keep, ()

@@ -80,8 +80,7 @@ class FastConv(nn.Module):
         images
             Normalized as the views; some thousands are plenty.
         """
-        patches = nn.functional.unfold(images.double(), _PATCH_SIDE).transpose(1, 2).flatten(0, 1)
-        variances, directions = torch.linalg.eigh(patches.T.cov(correction=0))
+        variances, directions = torch.linalg.eigh(_covariance_of_patches(images))
         # Whichever sign the linear algebra library gives a direction, the other one is a filter too.
         filters = directions / (variances.clamp(min=0) + _DAMPING * variances.mean() + 1e-12).sqrt()
         half = filters.T.unflatten(1, self.first.weight.shape[1:])
@@ -93,6 +92,18 @@ class FastConv(nn.Module):
         for block in self.blocks:
             maps = block(maps)
         return nn.functional.adaptive_avg_pool2d(maps, self.pool_side).flatten(1)
+
+
+def _covariance_of_patches(images: Tensor) -> Tensor:
+    """Of all 3x3 patches, in float64; a few images at a time, as patches take nine times their memory."""
+    count, total, products = 0, torch.zeros(()), torch.zeros(())
+    for some in images.split(64):
+        patches = nn.functional.unfold(some.double(), _PATCH_SIDE).transpose(1, 2).flatten(0, 1)
+        count += len(patches)
+        total = total + patches.sum(0)
+        products = products + patches.T @ patches
+    mean = total / count
+    return products / count - mean[:, None] * mean
 
 
 def _block(before: int, after: int) -> nn.Sequential:

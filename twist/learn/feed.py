@@ -73,6 +73,9 @@ class Feed:
     def prepare(self, step: int) -> None:
         """Begin with the views of a step that comes next, where that can happen beside other work."""
         if self._stream is not None:
+            if self._prepared is None:
+                # What the start left to do on the main stream, the copy of the images above all, comes first.
+                self._stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(self._stream):
                 self._prepared = step, self._make(step)
 

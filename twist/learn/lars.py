@@ -103,6 +103,7 @@ class LARS(Uncompiled, torch.optim.Optimizer):
         steps = [torch.where(sound, step, 0.0) for sound, step in zip(finite.unbind(), steps, strict=True)]
         if group["momentum"]:
             steps = self._with_momentum(weights, steps, norms, group)
+            steps = [torch.where(sound, step, 0.0) for sound, step in zip(finite.unbind(), steps, strict=True)]
         torch._foreach_sub_(weights, steps)
 
     def _with_momentum(

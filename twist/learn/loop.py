@@ -19,10 +19,12 @@ from twist.learn.kernels import passes_self_test
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
 from twist.learn.own_code import fingerprint, load_own
+from twist.learn.pixels import require_compiler
 from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, environment
 from twist.learn.readings import Reading, Readings
 from twist.learn.schedules import StepValues, values_at
 from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights, over_processes
+from twist.learn.view_parameters import NUM_GLOBAL_VIEWS
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.attempts import attempt_folder
 from twist.runs.batch import batch_warnings
@@ -76,17 +78,21 @@ class Loop:
         self.background = ExitStack()
         self.nobody_taught_before = False
         self.next_share_said = READING_SHARE
+        self.clock_step, self.clock_began = 0, time.perf_counter()
 
     @property
     def step(self) -> int:
-        """Steps done; 0 before the images are loaded."""
-        return self.state.step if hasattr(self, "state") else 0
+        """Steps done; those of the newest checkpoint before the images are loaded."""
+        return self.state.step if hasattr(self, "state") else checkpoints.newest_step(self.path)
 
     def run(self) -> str:
         """Train to the end or to a request to stop; returns ``completed`` or ``stopped``."""
         recipe = self.recipe
         self.device = choose_device(recipe.device)
-        compute.check_compiler(recipe.compute.compile, self.device)
+        if self.device.type == "cuda":
+            self.background.enter_context(torch.cuda.device(self.device))
+        if recipe.compute.compile != "off":
+            require_compiler(self.device)
         try:
             images = datasets.load(recipe.data, run_folder=self.path, on_progress=self._say_reading)
         except _StoppedReading:
@@ -185,8 +191,10 @@ class Loop:
         if self.compiles_now:
             message = "torch.compile works in the first step, which takes seconds to minutes"
             self.writer.event("note", step=self.step, message=message)
-        for note in [*notes, *images.notes, *batch_warnings(self.recipe, len(images))]:
-            self.writer.event("warning", step=self.step, message=note)
+        for note in images.notes:
+            self.writer.event("note", step=self.step, message=note)
+        for warning in [*notes, *batch_warnings(self.recipe, len(images))]:
+            self.writer.event("warning", step=self.step, message=warning)
         changed = [f"{key}: {then} → {facts.get(key)}" for key, then in (saved or {}).items() if then != facts.get(key)]
         if changed:
             message = f"this resume is not bitwise exact: {', '.join(changed)}"
@@ -213,15 +221,18 @@ class Loop:
         if wanted.kernels and self.device.type == "cuda":
             with warnings.catch_warnings(record=True) as said:
                 warnings.simplefilter("always")
-                passes_self_test(next(state.network.parameters()).device)
+                device = next(state.network.parameters()).device
+                passes_self_test(device, NUM_GLOBAL_VIEWS + self.recipe.views.num_local_views)
             for warning in said:
                 self.writer.event("warning", step=self.step, message=str(warning.message))
         return precision
 
     def _check_same_images(self, images: datasets.ImageSet) -> str:
         """The fingerprint that the run began with, or that of these images at its first attempt."""
-        # The watch images, and with them every snapshot, belong to the images of the first attempt.
-        first = read_json(attempt_folder(self.path, 1) / "environment.json").get("images")
+        # The watch images, and with them every snapshot, belong to the images of the first attempt that had them all.
+        earlier = [attempt_folder(self.path, number) for number in range(1, self.writer.attempt)]
+        known = [read_json(folder / "environment.json").get("images") for folder in earlier]
+        first = next((fingerprint for fingerprint in known if fingerprint is not None), None)
         if first is not None and not images.has_fingerprint(first):
             raise ConfigError(
                 f"{self.recipe.data.source} holds other images than when {self.path.name} began "
@@ -256,10 +267,10 @@ class Loop:
         views = self.feed.views(self.step)
         report = evaluate_loss(state, views, recipe, values, extra=self.extra_term, precision=self.precision)
         gradient_norm = move_weights(state, report.total, recipe, values)
-        if self.step < self.total_steps:
-            self.feed.prepare(self.step)
         named = {**report.named(), "gradient_norm": gradient_norm}
         self.readings.put(self.step, list(named), over_processes(named), self._known(report, values))
+        if self.step < self.total_steps:
+            self.feed.prepare(self.step)
         if self.compiles_now:
             self._say_what_compiling_took(began)
         self._read(self.readings.all() if self.step == self.total_steps else self.readings.arrived())
@@ -287,28 +298,27 @@ class Loop:
 
     def _read(self, readings: Iterable[Reading]) -> None:
         """End the run at a number that is none; log the readings that are due."""
-        for step, numbers, known in readings:
+        for step, numbers, known, at_s in readings:
             self._check_finite(step, numbers)
             if numbers.get("self_label_share") == 0:
                 self._say_that_nobody_teaches(step, numbers["self_label_threshold"])
             del numbers["gradient_norm"]
             if step % self.recipe.record.log_every_steps == 0 or step == self.total_steps:
-                self._log(step, {**numbers, **known})
+                self._log(step, {**numbers, **known}, at_s)
 
-    def _log(self, step: int, numbers: dict[str, float]) -> None:
+    def _log(self, step: int, numbers: dict[str, float], at_s: float) -> None:
         metrics = {f"train/{name}": value for name, value in numbers.items()}
         metrics["train/mutual_information"] = numbers["diversity"] - numbers["sharpness"]
-        seconds = time.perf_counter() - self.clock_began
-        metrics["train/images_per_s"] = (step - self.clock_step) * self.recipe.optim.batch_size / seconds
+        count, seconds = step - self.clock_step, max(at_s - self.clock_began, 1e-9)
+        metrics["train/images_per_s"] = count * self.recipe.optim.batch_size / seconds
+        self.clock_step, self.clock_began = step, at_s
         self.writer.metrics(step, step / self.steps_per_epoch, metrics)
         if self.on_metrics is not None:
             self.on_metrics(step, self.total_steps, metrics)
-        self._restart_clock(step)
 
-    def _restart_clock(self, step: int | None = None) -> None:
-        """Count images a second from here on: from the last reading, or after something else took its time."""
-        self.clock_step = self.step if step is None else step
-        self.clock_began = time.perf_counter()
+    def _restart_clock(self) -> None:
+        """Count images a second from here on, after something else took its time."""
+        self.clock_step, self.clock_began = self.step, time.perf_counter()
 
     def _say_that_nobody_teaches(self, step: int, threshold: float) -> None:
         if self.nobody_taught_before:

@@ -26,7 +26,7 @@ def paired_terms(
     """Total and terms of `twist.learn.objective.twist_loss`, for one temperature; differentiable once."""
     views = (logits,) if isinstance(logits, Tensor) else tuple(logits)
     keep = torch.is_grad_enabled() and any(view.requires_grad for view in views)
-    sweeps = _choose_sweeps(views[0].device, {view.dtype for view in views}, kernels)
+    sweeps = _choose_sweeps(views[0].device, {view.dtype for view in views}, len(logits), kernels)
     setting = _Setting(temperature, weights, eps, mean_over_processes, keep, sweeps)
     return Terms(*_PairedTerms.apply(setting, *views))
 
@@ -40,9 +40,10 @@ class _Setting(NamedTuple):
     sweeps: Any
 
 
-def _choose_sweeps(device: torch.device, dtypes: Iterable[torch.dtype], kernels: bool) -> Any:
+def _choose_sweeps(device: torch.device, dtypes: Iterable[torch.dtype], num_views: int, kernels: bool) -> Any:
     """The kernels where they are wanted, possible and found exact; else the same functions without them."""
-    if kernels and device.type == "cuda" and all(dtype.itemsize <= 4 for dtype in dtypes) and passes_self_test(device):
+    possible = device.type == "cuda" and all(dtype.itemsize <= 4 for dtype in dtypes)
+    if kernels and possible and passes_self_test(device, num_views):
         from twist.learn.kernels import paired_sweeps
 
         return paired_sweeps

@@ -51,7 +51,7 @@ def apply_parameters(
     if operands.blur is not None:
         places = resampling.mirrored_places(operands.blur.shape[1], size, images.device)
     shared = _Shared(size, config.color == "fast", mean, std, places, select)
-    make = _compiled(images.device.type) if compiled else _pixels
+    make = _compiled(images.device) if compiled else _pixels
     if count <= at_once and not cut:
         return make(images, parameters, operands, shared)
     view = torch.empty((count, channels, size, size), device=images.device)
@@ -80,14 +80,25 @@ def _selects(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-@functools.cache
-def _compiled(device: str) -> Callable[..., Tensor]:
+def require_compiler(device: torch.device) -> None:
+    """Refuse to compile for a CPU on a machine that cannot build what torch.compile writes.
+
+    Raises
+    ------
+    ConfigError
+        When there is no C++ compiler.
+    """
     compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if device == "cpu" and shutil.which(compiler) is None:
+    if device.type == "cpu" and shutil.which(compiler) is None:
         raise ConfigError(
-            f"compiled views on a CPU need a C++ compiler and there is no {compiler}: install it, name another in CXX, "
-            "or leave them uncompiled"
+            f"to compile for a CPU takes a C++ compiler and there is no {compiler}: install it, name another in CXX, "
+            "or set compute.compile to off, which is seldom slower on a CPU"
         )
+
+
+@functools.cache
+def _compiled(device: torch.device) -> Callable[..., Tensor]:
+    require_compiler(device)
     return torch.compile(_pixels, fullgraph=True, dynamic=False)
 
 

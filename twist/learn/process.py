@@ -116,6 +116,7 @@ def environment(device: torch.device) -> dict[str, Any]:
         "device": str(device),
         "device_name": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.machine(),
         "threads": torch.get_num_threads(),
+        "denormals": "kept" if (torch.tensor(1e-310, dtype=torch.float64) * 0.5).item() else "zero",
         "torch": torch.__version__,
         "python": platform.python_version(),
     }
@@ -124,12 +125,11 @@ def environment(device: torch.device) -> dict[str, Any]:
 def tune_arithmetic() -> None:
     """Trade what nobody misses for speed, in the whole process: only ever called in a training process of our own.
 
-    Numbers below the smallest normal float become 0, as a CPU takes a hundred times longer for them. On a GPU, float32
-    products may use TF32, and the fastest convolution is looked for.
+    Numbers below the smallest normal float become 0, as a CPU takes a hundred times longer for them. On a GPU, the
+    fastest convolution is looked for.
     """
     torch.set_flush_denormal(True)
     torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.fp32_precision = "tf32"
 
 
 def tune_malloc() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -24,11 +25,23 @@ class Reading(NamedTuple):
         Values that came from the device, by name.
     known
         Values that the host knew at once, by name.
+    at_s
+        When the device had made them, on the clock of `time.perf_counter`.
     """
 
     step: int
     numbers: dict[str, float]
     known: dict[str, float]
+    at_s: float
+
+
+class _Sent(NamedTuple):
+    step: int
+    names: Sequence[str]
+    values: Tensor
+    arrived: torch.cuda.Event | None
+    known: dict[str, float]
+    sent_s: float
 
 
 class Readings:
@@ -56,7 +69,7 @@ class Readings:
 
     def __init__(self, device: torch.device, *, lag: int | None = None):
         self._lag = lag if lag is not None else LAG_STEPS * (device.type == "cuda")
-        self._waiting: deque[tuple[int, Sequence[str], Tensor, torch.cuda.Event | None, dict[str, float]]] = deque()
+        self._waiting: deque[_Sent] = deque()
 
     def put(
         self, step: int, names: Sequence[str], values: Float[Tensor, " K"], known: Mapping[str, float] | None = None
@@ -64,11 +77,12 @@ class Readings:
         """Send the numbers of a step on their way; returns before they are there."""
         arrived = None
         if values.device.type == "cuda":
+            stream = torch.cuda.current_stream(values.device)
             host = torch.empty(values.shape, dtype=values.dtype, pin_memory=True)
             values = host.copy_(values, non_blocking=True)
             arrived = torch.cuda.Event()
-            arrived.record()
-        self._waiting.append((step, names, values, arrived, dict(known or {})))
+            arrived.record(stream)
+        self._waiting.append(_Sent(step, names, values, arrived, dict(known or {}), time.perf_counter()))
 
     def arrived(self) -> Iterator[Reading]:
         """Give out the readings that have more than ``lag`` behind them, oldest first."""
@@ -81,7 +95,9 @@ class Readings:
             yield self._take()
 
     def _take(self) -> Reading:
-        step, names, values, arrived, known = self._waiting.popleft()
-        if arrived is not None:
+        step, names, values, arrived, known, at_s = self._waiting.popleft()
+        if arrived is not None and not arrived.query():
+            # The device is the slower one: it is ready now. Else it was soon after it had been asked.
             arrived.synchronize()
-        return Reading(step, dict(zip(names, values.tolist(), strict=True)), known)
+            at_s = time.perf_counter()
+        return Reading(step, dict(zip(names, values.tolist(), strict=True)), known, at_s)

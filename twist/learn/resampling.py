@@ -2,7 +2,7 @@
 
 A crop that is flipped and resized is a matrix per axis, and so is a Gaussian blur: an image costs two small products,
 and matrices that follow each other become one. Pixels come as uint8 and leave as float32 with black 0 and white 1.
-Nothing here waits for the device, or depends on the rest of the batch: a sample's pixels have the same bits in any.
+Nothing here waits for the device, or depends on the rest of the batch: on a CPU, to the last bit.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ import torch
 from twist.learn.datasets import ImageSet
 from twist.learn.fast_conv import FastConv
 from twist.learn.networks import TwistNet
-from twist.learn.views import make_views
+from twist.learn.pixels import apply_parameters
+from twist.learn.view_parameters import sample_parameters
 from twist.runs.config import Recipe
 
 _IMAGES = 2048
@@ -24,5 +25,7 @@ def whiten_first_layer(network: TwistNet, images: ImageSet, recipe: Recipe) -> N
         return
     chosen = torch.linspace(0, len(images) - 1, min(_IMAGES, len(images))).round().long()
     pixels, ids = images.images[chosen], images.sample_ids[chosen]
-    views = make_views(pixels, ids, recipe.views, seed=recipe.seed, epoch=0)
-    backbone.whiten(views[0])
+    drawn = sample_parameters(
+        ids, (pixels.shape[1], pixels.shape[2], pixels.shape[3]), recipe.views, seed=recipe.seed, epoch=0, view=0
+    )
+    backbone.whiten(apply_parameters(pixels, drawn, recipe.views))

@@ -85,8 +85,8 @@ class ViewsConfig:
     )
     grow_epochs: float = field(
         0.0,
-        "Epochs until the global views have their final side, small ones cost quadratically less; one that would not "
-        "end takes half of the run.",
+        "Epochs until the global views have their final side, with views.start_size; small views cost quadratically "
+        "less time. A growth longer than the run takes half of it.",
     )
     crop_scale: tuple[float, float] = field(
         (0.2, 1.0),
@@ -148,6 +148,12 @@ class ViewsConfig:
             f"give 4 to views.size, {self.size}, or none",
         )
         require(self.grow_epochs >= 0, "views.grow_epochs", self.grow_epochs, "give 0 or more")
+        require(
+            (self.start_size is None) == (self.grow_epochs == 0),
+            "views.grow_epochs",
+            self.grow_epochs,
+            f"give both it and views.start_size, now {self.start_size}, or neither",
+        )
         require_range("views.crop_scale", self.crop_scale, 1e-4, 1.0)
         require_range("views.crop_ratio", self.crop_ratio, 0.05, 20.0)
         require_range("views.zoom", self.zoom, 0.1, 10.0)

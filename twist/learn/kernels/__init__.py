@@ -14,17 +14,22 @@ from twist.learn.sweeps import Weights
 
 
 @functools.cache
-def passes_self_test(device: torch.device) -> bool:
+def passes_self_test(device: torch.device, num_views: int) -> bool:
     """Whether the kernels run on this device and agree there with `twist.learn.sweeps`; asked once, in a second or two.
 
-    A refusal is said in a warning with its reason, and the loss is then computed without them.
+    For each number of views, as another one is other compiled code. A refusal is said in a warning with its reason, and
+    the loss is then computed without them.
     """
     try:
         from twist.learn.kernels import paired_sweeps
 
         worst = max(
             _disagreement(paired_sweeps, logits.to(device), eps)
-            for logits, eps in ((_logits(2, 5, 3000), 1e-5), (_logits(5, 3, 700), 0), (_logits(5, 3, 700).half(), 1e-5))
+            for logits, eps in (
+                (_logits(num_views, 5, 3000), 1e-5),
+                (_logits(num_views, 3, 700), 0),
+                (_logits(num_views, 3, 700).half(), 1e-5),
+            )
         )
     # A compiler or driver can fail in any way at all; nothing of it may stop a training run.
     except Exception as error:
