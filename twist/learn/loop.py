@@ -87,6 +87,16 @@ class Loop:
 
     def run(self) -> str:
         """Train to the end or to a request to stop; returns ``completed`` or ``stopped``."""
+        if not self.begin():
+            return "stopped"
+        while self.step < self.total_steps:
+            if not self._answer():
+                return "stopped"
+            self.advance()
+        return "completed"
+
+    def begin(self) -> bool:
+        """Make ready for the next step: images, network, newest checkpoint; False when a stop was asked for meanwhile."""
         recipe = self.recipe
         self.device = choose_device(recipe.device)
         if self.device.type == "cuda":
@@ -96,7 +106,7 @@ class Loop:
         try:
             images = datasets.load(recipe.data, run_folder=self.path, on_progress=self._say_reading)
         except _StoppedReading:
-            return "stopped"
+            return False
         check_batch(recipe, len(images))
         self.steps_per_epoch = len(images) // recipe.optim.batch_size
         self.total_steps = recipe.total_epochs * self.steps_per_epoch
@@ -109,20 +119,20 @@ class Loop:
         self.readings = Readings(self.device)
         torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
         self._begin(images)
-        watched = self._watch(images)
+        self.watched = self._watch(images)
         self.state.network.train()
         if self.step == 0:
-            self._snapshot(watched)
+            self._snapshot(self.watched)
         self._restart_clock()
-        while self.step < self.total_steps:
-            if not self._answer():
-                return "stopped"
-            self._train_step()
-            if self._due(recipe.record.snapshot_every_epochs):
-                self._snapshot(watched)
-            if self._due(recipe.record.checkpoint_every_epochs):
-                self._checkpoint()
-        return "completed"
+        return True
+
+    def advance(self) -> None:
+        """Take one step, then the snapshot and the checkpoint that are due."""
+        self._train_step()
+        if self._due(self.recipe.record.snapshot_every_epochs):
+            self._snapshot(self.watched)
+        if self._due(self.recipe.record.checkpoint_every_epochs):
+            self._checkpoint()
 
     def _make_state(self, images: datasets.ImageSet) -> TrainState:
         recipe = self.recipe
