@@ -22,6 +22,7 @@ import os
 import statistics
 import tempfile
 import time
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,7 @@ from twist.learn.handover import network_of_run
 from twist.learn.neighbors import knn_accuracy
 from twist.learn.networks import build_network
 from twist.learn.process import choose_device
+from twist.learn.stored_images import StoredImages
 from twist.learn.views import plain_view
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.config import ViewsConfig, with_fields
@@ -101,10 +103,15 @@ def _score(bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) 
     return round(knn_accuracy(bank, labels.to(device), queries, query_labels.to(device), k=10), 4)
 
 
+def _batches(images: Tensor | StoredImages, size: int) -> Iterator[Tensor]:
+    for first in range(0, len(images), size):
+        yield images[first : first + size]
+
+
 @torch.no_grad()
-def _features(net: nn.Module, images: Tensor, views: ViewsConfig, device: torch.device) -> Tensor:
+def _features(net: nn.Module, images: Tensor | StoredImages, views: ViewsConfig, device: torch.device) -> Tensor:
     net.eval()
-    return torch.cat([net(plain_view(batch.to(device), views)).float() for batch in images.split(1000)])
+    return torch.cat([net(plain_view(batch.to(device), views)).float() for batch in _batches(images, 1000)])
 
 
 @torch.no_grad()
@@ -114,7 +121,7 @@ def _take_norm_statistics(net: nn.Module, images: Tensor, views: ViewsConfig) ->
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches
     net.train()
-    for batch in images.split(500):
+    for batch in _batches(images, 500):
         net(plain_view(batch, views))
 
 

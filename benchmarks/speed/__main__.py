@@ -21,7 +21,7 @@ from benchmarks.speed import guard
 from benchmarks.speed.parts import PARTS
 from benchmarks.speed.plot import scaling_svg
 from benchmarks.speed.record import RECORDS, Record, machine_text, rewrite_readme, table
-from benchmarks.speed.rows import Part, missing
+from benchmarks.speed.rows import Part, broken
 from benchmarks.speed.settings import device_slug, machine
 
 README = Path(__file__).resolve().parents[2] / "README.md"
@@ -98,14 +98,13 @@ def measure(letter: str, *, quick: bool) -> Part:
             error = [f"not done after {PART_TIMEOUT_S} s"]
         print(f"{time.perf_counter() - began:.0f} s", file=sys.stderr)
         if error or not file.is_file():
-            why = f"could not be measured: {''.join(error) or 'no result'}"
-            return Part(letter, [missing(f"part/{letter}", part.what, None, why)])
+            return broken(letter, part.what, "".join(error) or "no result")
         return Part.from_dict(json.loads(file.read_text()))
 
 
 def _write(record: Record, path: Path, *, partly: bool) -> None:
     if partly and path.is_file():
-        record = Record.read(path).with_parts(record.parts)
+        record = Record.read(path).with_newer(record)
     record.write(path)
     if "i" in record.parts and "curves" in record.parts["i"].details:
         path.with_suffix(".svg").write_text(scaling_svg(record.parts["i"].details["curves"]))

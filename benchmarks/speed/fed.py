@@ -108,7 +108,7 @@ def _pil_loop(subject: Subject, workers: int, settings: Settings) -> Contender:
         model.views = [view.to(settings.device) for view in fed.next()]
         model.optimizer.zero_grad(set_to_none=True)
         _, heads = model.forward()
-        losses = [twist_loss(rows.float().chunk(2), temperature=temperature).total for rows in heads]
+        losses = [twist_loss(rows.float().unflatten(0, (2, -1)), temperature=temperature).total for rows in heads]
         torch.stack(losses).mean().backward()
         model.optimizer.step()
         return batch

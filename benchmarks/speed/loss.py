@@ -46,9 +46,11 @@ def _in_fresh_process(shape: str, tuned: bool, settings: Settings) -> Part:
 def measure_shape(name: str, tuned: bool, settings: Settings) -> Part:
     """One shape in this process."""
     shape = SHAPES[name]
-    logits = [torch.randn(shape[1:], device=settings.device, requires_grad=True) for _ in range(shape[0])]
+    logits = torch.randn(shape, device=settings.device, requires_grad=True)
     check_equal(logits)
-    ours, pairs = passes(lambda views: twist_loss(views).total, logits), passes(pairwise_loss, logits)
+    # Each side as suits it: a training step has the views in one tensor, pairs would have to add up their gradients.
+    views = [view.detach().clone().requires_grad_() for view in logits]
+    ours, pairs = passes(lambda: twist_loss(logits).total, [logits]), passes(lambda: pairwise_loss(views), views)
     contenders = [Contender("ours", ours), Contender("pairs", pairs)]
     memory = {contender.name: peak_bytes(contender.work) for contender in contenders}
     rates = take_turns(contenders, repeats=settings.repeats, clock=wall_seconds if settings.gpu else cpu_seconds)
@@ -66,23 +68,23 @@ def measure_shape(name: str, tuned: bool, settings: Settings) -> Part:
     return Part("c", rows, list(figures.values()))
 
 
-def passes(loss: Callable[[Sequence[Tensor]], Tensor], logits: Sequence[Tensor]) -> Callable[[], int]:
-    """Work that goes forward and backward once."""
+def passes(loss: Callable[[], Tensor], leaves: Sequence[Tensor]) -> Callable[[], int]:
+    """Work that goes forward and backward once, down to the gradients of the leaves."""
 
     def work() -> int:
-        for view in logits:
-            view.grad = None
-        loss(logits).backward()
+        for leaf in leaves:
+            leaf.grad = None
+        loss().backward()
         return 1
 
     return work
 
 
-def check_equal(logits: Sequence[Tensor]) -> None:
-    """Refuse to compare two losses that differ in value or gradient."""
+def check_equal(logits: Tensor) -> None:
+    """Refuse to compare two losses that differ in value or gradient; logits are ``[V, N, C]``."""
     found = []
     for loss in (lambda views: twist_loss(views).total, pairwise_loss):
-        few = [view[:8].detach().double().requires_grad_() for view in logits]
+        few = logits[:, :8].detach().double().requires_grad_()
         value = loss(few)
         found.append([value, *torch.autograd.grad(value, few)])
     for mine, theirs in zip(*found, strict=True):

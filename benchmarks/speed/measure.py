@@ -16,7 +16,7 @@ import torch
 
 from benchmarks.speed.parts import PARTS
 from benchmarks.speed.settings import Settings
-from twist.learn import process
+from twist.learn.process import tune_arithmetic, tune_malloc
 
 
 @contextlib.contextmanager
@@ -25,9 +25,8 @@ def measuring_process(*, threads: int, tuned_malloc: bool) -> Iterator[None]:
     warnings.simplefilter("ignore")
     torch.set_num_threads(threads)
     if tuned_malloc:
-        process.tune_malloc()
-    if hasattr(process, "tune_arithmetic"):
-        process.tune_arithmetic()
+        tune_malloc()
+    tune_arithmetic()
     with tempfile.TemporaryDirectory(prefix="twist-bench-") as folder:
         os.environ["TWIST_RUNS"] = folder
         yield

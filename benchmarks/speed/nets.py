@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.speed.pictures import pictures
+from twist.learn.compute import autocast
 from twist.learn.datasets import load
 from twist.learn.networks import TwistNet, build_network
 from twist.learn.optim import make_optimizer
@@ -115,8 +116,7 @@ class ModelAlone:
 
     def forward(self) -> tuple[Tensor, list[Tensor]]:
         """Features, and the logits of every head."""
-        enabled = self.precision != torch.float32
-        with torch.autocast(self.device.type, self.precision if enabled else torch.bfloat16, enabled=enabled):
+        with autocast(self.device, self.precision):
             return self.network.forward_heads(self.views)
 
     def forward_backward(self) -> int:
@@ -140,11 +140,6 @@ class ModelAlone:
 def build_subject(recipe: Recipe, in_channels: int) -> TwistNet:
     """The net of a recipe."""
     return build_network(recipe.network, in_channels, seed=recipe.seed, image_size=recipe.views.size)
-
-
-def default_precision(device: torch.device) -> torch.dtype:
-    """Number format that our loop takes on a device: bfloat16 on a GPU."""
-    return torch.bfloat16 if device.type == "cuda" else torch.float32
 
 
 def ready_views(model: ModelAlone) -> Callable[[], int]:

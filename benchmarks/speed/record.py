@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ class Record:
     date
         Day of the run.
     parts
-        By letter.
+        By letter; those measured anew since say when and where.
     """
 
     device: str
@@ -41,8 +41,13 @@ class Record:
         return [row for _, part in sorted(self.parts.items()) for row in part.rows]
 
     def with_parts(self, parts: dict[str, Part]) -> Record:
-        """The same with some parts measured anew."""
-        return Record(self.device, self.machine, self.date, {**self.parts, **parts})
+        """The same with these parts in place of its own."""
+        return replace(self, parts={**self.parts, **parts})
+
+    def with_newer(self, newer: Record) -> Record:
+        """The same with the parts of a newer record, each with its own date and machine."""
+        stamp = {"date": newer.date, "machine": newer.machine}
+        return self.with_parts({letter: replace(part, **stamp) for letter, part in newer.parts.items()})
 
     def write(self, path: Path) -> None:
         """Write it as JSON."""
@@ -114,12 +119,21 @@ def table(rows: list[Row]) -> str:
 
 
 def machine_text(record: Record) -> str:
-    """The machine in a sentence."""
-    facts = record.machine
+    """The machine in a sentence; in one for each, where parts were measured at different times."""
+    found: dict[str, list[str]] = {}
+    for letter, part in sorted(record.parts.items()):
+        text = _machine_sentence(part.machine or record.machine, part.date or record.date)
+        found.setdefault(text, []).append(letter)
+    if len(found) == 1:
+        return next(iter(found))
+    return ". ".join(f"Parts {', '.join(letters)}: {text}" for text, letters in found.items())
+
+
+def _machine_sentence(facts: dict[str, Any], date: str) -> str:
     gpu = f", {facts['gpu']}" if "gpu" in facts else ""
     return (
         f"{facts['processor']}, {facts['cores']} cores, {facts['memory_gib']} GiB{gpu}; torch {facts['torch']}, Python "
-        f"{facts['python']}; load {facts['load']} at the start; {record.date}"
+        f"{facts['python']}; load {facts['load']} at the start; {date}"
     )
 
 

@@ -115,12 +115,28 @@ class Row:
 
 @dataclass(frozen=True)
 class Part:
-    """What one part of the bench found."""
+    """What one part of the bench found.
+
+    Attributes
+    ----------
+    name
+        Its letter.
+    rows
+        Of the table.
+    figures
+        What the rows were computed from.
+    details
+        Further numbers.
+    date, machine
+        Of a part that was measured anew, later than the rest of its record; empty where the record's own hold.
+    """
 
     name: str
     rows: list[Row]
     figures: list[Figure] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
+    date: str = ""
+    machine: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain dictionaries, ready for JSON."""
@@ -130,7 +146,7 @@ class Part:
     def from_dict(cls, plain: dict[str, Any]) -> Part:
         """The part that `as_dict` described."""
         rows = [Row(**{**row, "goal": row["goal"] and Goal(**row["goal"])}) for row in plain["rows"]]
-        return cls(plain["name"], rows, [Figure(**figure) for figure in plain["figures"]], plain["details"])
+        return cls(**{**plain, "rows": rows, "figures": [Figure(**figure) for figure in plain["figures"]]})
 
 
 def compare(
@@ -158,6 +174,14 @@ def compare_memory(key: str, what: str, ours: Figure, peer: Figure, goal: Goal |
 def missing(key: str, what: str, goal: Goal | None, why: str) -> Row:
     """A row that could not be measured, and why."""
     return Row(key, what, None, goal, note=why)
+
+
+WHOLE_PART = "part/"
+
+
+def broken(letter: str, what: str, why: str) -> Part:
+    """A part whose measurement crashed or took too long: a single row, which says so."""
+    return Part(letter, [missing(f"{WHOLE_PART}{letter}", what, None, f"could not be measured: {why}")])
 
 
 def figures_of(

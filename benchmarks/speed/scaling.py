@@ -66,8 +66,8 @@ Sized = tuple[Callable[[], int], Callable[[], None]]
 
 
 def _loss(num_views: int, batch: int, classes: int, settings: Settings) -> Sized:
-    logits = [torch.randn(batch, classes, device=settings.device, requires_grad=True) for _ in range(num_views)]
-    return passes(lambda views: twist_loss(views).total, logits), nothing
+    logits = torch.randn(num_views, batch, classes, device=settings.device, requires_grad=True)
+    return passes(lambda: twist_loss(logits).total, [logits]), nothing
 
 
 def _views(count: int, settings: Settings) -> Sized:

@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 
-from benchmarks.speed.loss import count_syncs
+from benchmarks.speed.loss import count_syncs, passes
 from benchmarks.speed.memory import PeakBytes, peak_bytes
-from benchmarks.speed.nets import ModelAlone, Subject, default_precision, digits, ready_views, resnet18, small_conv
+from benchmarks.speed.nets import ModelAlone, Subject, digits, ready_views, resnet18, small_conv
 from benchmarks.speed.pace import OurLoop, Paced, our_loop, paced
 from benchmarks.speed.rows import Figure, Part, Row, at_most, compare, figures_of
 from benchmarks.speed.settings import Settings
@@ -39,7 +39,7 @@ def measure_subject(subject: Subject, bound: float, settings: Settings) -> Part:
     loop = our_loop(subject.recipe, images=_given(subject), changes=subject.changes)
     whole = paced(loop)
     whole.advance(2)
-    model = ModelAlone(subject, settings.device, getattr(loop, "precision", default_precision(settings.device)))
+    model = ModelAlone(subject, settings.device, loop.precision)
     views, batch = ready_views(model), model.recipe.optim.batch_size
     contenders = [
         Contender("whole step", whole.advance),
@@ -112,18 +112,11 @@ def _peak_of_a_step(loop: OurLoop, steps: Paced) -> int:
 def _loss_alone(model: ModelAlone) -> Callable[[], int]:
     """Loss of all heads, forward and backward, on logits as the net gave them."""
     _, heads = model.forward()
-    heads = [list(rows.detach().float().chunk(len(model.views))) for rows in heads]
-    for logits in heads:
-        for view in logits:
-            view.requires_grad_()
+    heads = [rows.detach().float().unflatten(0, (len(model.views), -1)).requires_grad_() for rows in heads]
     temperature = model.recipe.objective.temperature
-
-    def work() -> int:
-        losses = [twist_loss(logits, temperature=temperature).total for logits in heads]
-        torch.stack(losses).mean().backward()
-        return 1
-
-    return work
+    return passes(
+        lambda: torch.stack([twist_loss(logits, temperature=temperature).total for logits in heads]).mean(), heads
+    )
 
 
 def _given(subject: Subject) -> torch.Tensor | None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import itertools
 import os
 import statistics
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,7 +14,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
 from benchmarks.speed.memory import peak_bytes
-from benchmarks.speed.nets import ModelAlone, Subject, default_precision, ready_views, resnet50
+from benchmarks.speed.nets import ModelAlone, Subject, ready_views, resnet50
 from benchmarks.speed.peers import pil, tensors
 from benchmarks.speed.pictures import photographs, pictures
 from benchmarks.speed.rows import (
@@ -34,7 +33,7 @@ from benchmarks.speed.rows import (
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.turns import Contender, cpu_seconds, take_turns, wall_seconds
 from twist.learn.views import make_views
-from twist.runs.config import ViewsConfig
+from twist.runs.config import ConfigError, ViewsConfig
 
 SMALL = ViewsConfig(
     size=32, crop_scale=(0.08, 1.0), blur_probability=(1.0, 0.1), solarize_probability=(0.0, 0.2), mean=(0.5,)
@@ -50,30 +49,24 @@ LARGE = ViewsConfig(
     local_blur_probability=0.5,
 )
 KORNIA_MISSING = "kornia is not installed: make bench installs it"
-NO_FAST_COLOR = "this version has no views.color"
-NOT_COMPILED = "this version compiles no views, or no compiler is there"
+NOT_COMPILED = "views cannot be compiled here: no C++ compiler is there"
 
 
-def our_views(config: ViewsConfig, *, compiled: bool = False) -> Callable[[Tensor], list[Tensor]] | None:
-    """Our views of a batch, a new epoch at every call; None when this version does not have what is asked for."""
-    if compiled and "compiled" not in inspect.signature(make_views).parameters:
-        return None
-    chosen = {"compiled": True} if compiled else {}
+def our_views(config: ViewsConfig, *, compiled: bool = False) -> Callable[[Tensor], list[Tensor]]:
+    """Our views of a batch, a new epoch at every call."""
     epochs = itertools.count()
     ids: dict[int, Tensor] = {}
 
     def views(images: Tensor) -> list[Tensor]:
         known = ids.setdefault(len(images), torch.arange(len(images), device=images.device))
-        return make_views(images, known, config, seed=0, epoch=next(epochs), **chosen)
+        return make_views(images, known, config, seed=0, epoch=next(epochs), compiled=compiled)
 
     return views
 
 
-def fast(config: ViewsConfig) -> ViewsConfig | None:
-    """The same views in the fast color mode; None when this version has none."""
-    if "color" not in {each.name for each in dataclasses.fields(config)}:
-        return None
-    return dataclasses.replace(config, color="fast")
+def in_colors(config: ViewsConfig) -> dict[str, ViewsConfig]:
+    """The same views in both color modes, by the mode's name."""
+    return {color: replace(config, color=color) for color in ("exact", "fast")}
 
 
 def measure_small(settings: Settings) -> Part:
@@ -131,37 +124,35 @@ def _rows_on_gpu(figures: dict[str, Figure]) -> list[Row]:
 def _rows_on_cpu(figures: dict[str, Figure]) -> list[Row]:
     of_pil = best([figure for name, figure in figures.items() if name.startswith("PIL")])
     exact, exact_compiled = figures["exact, eager"], figures.get("exact, compiled")
-    swift = [figure for name, figure in figures.items() if name.startswith("fast")]
-    swiftest = best(swift) if swift else None
+    fast = best([figure for name, figure in figures.items() if name.startswith("fast")])
     kornia, per_image = figures.get("kornia"), figures["torchvision v2"]
     return [
-        _row("fast/pil", "fast color against PIL", swiftest, of_pil, at_least(15), NO_FAST_COLOR),
-        _row("fast/kornia", "fast color against kornia", swiftest, kornia, at_least(7), NO_FAST_COLOR),
-        _row("exact-compiled/pil", "exact, compiled, against PIL", exact_compiled, of_pil, at_least(8), NOT_COMPILED),
+        _row("fast/pil", "fast color against PIL", fast, of_pil, at_least(15)),
+        _row("fast/kornia", "fast color against kornia", fast, kornia, at_least(7)),
+        _row("exact-compiled/pil", "exact, compiled, against PIL", exact_compiled, of_pil, at_least(8)),
         _row("exact/pil", "exact, eager, against PIL", exact, of_pil, at_least(3.5)),
         _row("exact/kornia", "exact, eager, against kornia", exact, kornia),
         _row("exact/v2", "exact, eager, against torchvision v2 per image", exact, per_image),
     ]
 
 
-def _row(
-    key: str, what: str, ours: Figure | None, peer: Figure | None, goal: Goal | None = None, without_ours: str = ""
-) -> Row:
+def _row(key: str, what: str, ours: Figure | None, peer: Figure | None, goal: Goal | None = None) -> Row:
     key, what = f"views32/{key}", f"two views at 32 px, per core: {what}"
     if ours is None or peer is None:
-        return missing(key, what, goal, KORNIA_MISSING if peer is None else without_ours)
+        return missing(key, what, goal, KORNIA_MISSING if peer is None else NOT_COMPILED)
     return compare(key, what, ours, peer, goal)
 
 
 def _ours(images: Tensor, config: ViewsConfig) -> list[Contender]:
     found = []
-    for color, chosen in (("exact", config), ("fast", fast(config))):
-        for compiled in (False, True):
-            views = None if chosen is None else our_views(chosen, compiled=compiled)
-            if views is None:
+    for color, chosen in in_colors(config).items():
+        for how, compiled in (("eager", False), ("compiled", True)):
+            views = our_views(chosen, compiled=compiled)
+            try:
+                views(images)  # compiles for this size
+            except ConfigError:  # there is no compiler
                 continue
-            name = f"{color}, {'compiled' if compiled else 'eager'}"
-            found.append(Contender(name, lambda views=views: len(views(images)) and len(images)))
+            found.append(Contender(f"{color}, {how}", lambda views=views: len(views(images)) and len(images)))
     return found
 
 
@@ -178,10 +169,8 @@ def measure_large(settings: Settings) -> Part:
         contenders = [_in_workers("PIL in workers", dataset, len(files), workers=os.cpu_count() or 1)]
     else:
         contenders = [Contender("PIL", lambda: sum(len(dataset[index]) == 8 for index in range(len(files))))]
-    for color, config in (("exact", LARGE), ("fast", fast(LARGE))):
-        views = None if config is None else our_views(config)
-        if views is not None:
-            contenders.append(_decode_and_view(color, files, views, settings.device))
+    for color, config in in_colors(LARGE).items():
+        contenders.append(_decode_and_view(color, files, our_views(config), settings.device))
     clock, unit = _clock(settings)
     rates = take_turns(contenders, repeats=settings.repeats, clock=clock)
     what = "2 x 224 px + 6 x 96 px from JPEG files, decoded once"
@@ -196,8 +185,8 @@ def measure_large(settings: Settings) -> Part:
 
 
 def share_of_resnet50(subject: Subject, settings: Settings) -> Row:
-    """The views' time over that of a step of the net they are made for."""
-    model = ModelAlone(subject, settings.device, default_precision(settings.device))
+    """The views' time over that of a step, in bfloat16, of the net they are made for."""
+    model = ModelAlone(subject, settings.device, torch.bfloat16)
     contenders = [Contender("views", ready_views(model)), Contender("model", model.step)]
     rates = take_turns(contenders, repeats=settings.repeats, clock=wall_seconds)
     values = [100 * step / views for views, step in zip(rates["views"], rates["model"], strict=True)]

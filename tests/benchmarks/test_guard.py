@@ -2,8 +2,9 @@
 
 import pytest
 
+from benchmarks.speed import __main__ as bench
 from benchmarks.speed.guard import check, fallen, kept
-from benchmarks.speed.rows import Part, Row, at_least, at_most
+from benchmarks.speed.rows import Part, Row, at_least, at_most, broken
 
 FIVE = at_least(5)
 
@@ -41,6 +42,29 @@ def test_a_row_without_a_goal_or_without_a_committed_value_is_not_guarded():
 
 def test_a_row_that_cannot_be_measured_any_more_has_fallen():
     assert fallen([row(None)], [row(10)]) == ["key"]
+
+
+def test_a_row_that_a_quick_measurement_leaves_out_is_not_guarded():
+    assert fallen([row(10)], [row(10), row(10, key="slow")]) == []
+
+
+def test_with_a_part_that_breaks_off_all_its_committed_rows_have_fallen():
+    committed = Part("a", [row(10), row(10, key="other"), row(None, key="never measured")])
+    crash = broken("a", "what", "not done after 900 s")
+    assert fallen(crash.rows, committed.rows) == ["key", "other"]
+    assert check({"a": crash}, {"a": committed}, lambda letter: crash)[0] == ["key", "other"]
+
+
+def test_a_part_that_breaks_off_once_and_is_then_as_good_as_before_is_acquitted():
+    found, parts = check({"a": broken("a", "what", "killed")}, {"a": part(10)}, measured([9]))
+    assert found == [] and parts["a"] == part(9)
+
+
+def test_a_measurement_that_takes_too_long_counts_as_broken_off(monkeypatch):
+    monkeypatch.setattr(bench, "PART_TIMEOUT_S", 0.01)
+    (only,) = bench.measure("a", quick=True).rows
+    assert only.value is None and "not done after" in only.note
+    assert fallen([only], [row(10)]) == ["key"]
 
 
 def measured(values):

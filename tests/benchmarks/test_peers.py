@@ -6,18 +6,20 @@ import pytest
 import torch
 from PIL import Image
 
-from benchmarks.speed.loss import MEMORY_GOALS, SHAPES, TIME_GOALS, check_equal
+from benchmarks.speed.loss import MEMORY_GOALS, SHAPES, TIME_GOALS, check_equal, passes
 from benchmarks.speed.peers import pil, tensors
 from benchmarks.speed.peers.pairs import pairwise_loss
 from benchmarks.speed.pictures import photographs, pictures
-from benchmarks.speed.views import LARGE, SMALL, our_views
+from benchmarks.speed.rows import Figure
+from benchmarks.speed.views import LARGE, NOT_COMPILED, SMALL, _ours, _rows_on_cpu, our_views
+from twist.learn import pixels
 from twist.learn.objective import twist_loss
 
 
 @pytest.mark.parametrize("num_views", [2, 3, 14])
 def test_the_loss_of_pairs_is_ours_in_value_and_gradient(num_views):
     generator = torch.Generator().manual_seed(num_views)
-    logits = [3 * torch.randn(6, 9, generator=generator, dtype=torch.float64) for _ in range(num_views)]
+    logits = 3 * torch.randn(num_views, 6, 9, generator=generator, dtype=torch.float64)
     assert pairwise_loss(logits).item() == pytest.approx(twist_loss(logits).total.item(), rel=1e-10)
     check_equal(logits)
 
@@ -25,7 +27,16 @@ def test_the_loss_of_pairs_is_ours_in_value_and_gradient(num_views):
 def test_a_loss_that_differs_is_not_compared(monkeypatch):
     monkeypatch.setattr("benchmarks.speed.loss.pairwise_loss", lambda logits: 2 * pairwise_loss(logits))
     with pytest.raises(AssertionError):
-        check_equal([torch.randn(4, 5) for _ in range(2)])
+        check_equal(torch.randn(2, 4, 5))
+
+
+def test_each_pass_of_a_loss_leaves_the_gradient_of_that_pass_alone():
+    logits = torch.randn(2, 4, 5, requires_grad=True)
+    work = passes(lambda: twist_loss(logits).total, [logits])
+    work()
+    once = logits.grad.clone()
+    work()
+    torch.testing.assert_close(logits.grad, once)
 
 
 def test_every_shape_of_the_loss_has_its_goals():
@@ -54,6 +65,17 @@ def test_torchvision_makes_views_of_the_same_size_and_scale_as_we_do():
         theirs = torch.stack([transform(image[0]) for _ in range(64)])
         assert theirs.shape == ours[view].shape
         assert theirs.mean().item() == pytest.approx(ours[view].mean().item(), abs=0.25)
+
+
+def test_without_a_compiler_the_other_views_are_measured_and_the_row_says_why(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    pixels._compiled.cache_clear()
+    ours = [contender.name for contender in _ours(pictures(2, (32, 32)), SMALL)]
+    assert ours == ["exact, eager", "fast, eager"]
+    rows = _rows_on_cpu({name: Figure(name, [2.0], "images/s/core") for name in (*ours, "PIL", "torchvision v2")})
+    notes = {row.key: row.note for row in rows if row.value is None}
+    assert notes["views32/exact-compiled/pil"] == NOT_COMPILED
+    assert {key for key in notes if "kornia" not in key} == {"views32/exact-compiled/pil"}
 
 
 def test_a_view_is_another_one_at_every_call():

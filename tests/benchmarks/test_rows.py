@@ -4,7 +4,17 @@ import json
 
 import pytest
 
-from benchmarks.speed.record import BEGIN, END, Record, goal_text, readme_block, rewrite_readme, table, value_text
+from benchmarks.speed.record import (
+    BEGIN,
+    END,
+    Record,
+    goal_text,
+    machine_text,
+    readme_block,
+    rewrite_readme,
+    table,
+    value_text,
+)
 from benchmarks.speed.rows import (
     Figure,
     Part,
@@ -103,6 +113,28 @@ def test_parts_measured_anew_replace_their_old_ones_and_leave_the_others():
     old = record(Row("old", "what", 1.0)).with_parts({"b": Part("b", [Row("kept", "what", 1.0)])})
     new = old.with_parts({"a": Part("a", [Row("new", "what", 2.0)])})
     assert [row.key for row in new.rows] == ["new", "kept"]
+
+
+def test_parts_measured_anew_say_when_and_where_and_the_others_keep_their_own(tmp_path):
+    old = record(Row("old", "what", 1.0)).with_parts({"b": Part("b", []), "c": Part("c", [])})
+    newer = Record("cpu", {**MACHINE, "load": 7.5}, "2026-12-24", {"b": Part("b", [Row("new", "what", 2.0)])})
+    old.with_newer(newer).write(tmp_path / "cpu.json")
+    before, after = machine_text(Record.read(tmp_path / "cpu.json")).split(". ")
+    assert before.startswith("Parts a, c: CPU") and before.endswith("load 0.1 at the start; 2026-11-23")
+    assert after.startswith("Parts b: CPU") and after.endswith("load 7.5 at the start; 2026-12-24")
+
+
+def test_a_record_measured_in_one_go_names_its_machine_once():
+    assert machine_text(record(Row("key", "what", 1.0))).count("CPU") == 1
+
+
+def test_a_record_from_before_parts_had_dates_of_their_own_reads(tmp_path):
+    before = record(Row("key", "what", 1.0))
+    before.write(tmp_path / "cpu.json")
+    plain = json.loads((tmp_path / "cpu.json").read_text())
+    del plain["parts"]["a"]["date"], plain["parts"]["a"]["machine"]
+    (tmp_path / "cpu.json").write_text(json.dumps(plain))
+    assert Record.read(tmp_path / "cpu.json") == before
 
 
 def test_the_readme_keeps_everything_outside_the_block_of_speed():

@@ -1,0 +1,42 @@
+"""What a recipe reaches is asked of any images that it can train on."""
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from benchmarks import speed_recipe
+from benchmarks.speed.pictures import pictures
+from twist.learn import datasets
+from twist.learn.stored_images import StoredImages
+from twist.runs.config import DataConfig, ViewsConfig
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """PNG files of 12 pixels in two classes, more than a batch of the size that the tests ask for."""
+    monkeypatch.setenv("TWIST_CACHE", str(tmp_path / "cache"))
+    for number, image in enumerate(pictures(7, (12, 12))):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(path)
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("keep", ["cache", "decode"])
+def test_a_folder_that_is_not_in_memory_has_the_features_of_one_that_is(folder, keep):
+    views = ViewsConfig(size=12)
+    memory, stored = (
+        datasets.load(DataConfig(source=str(folder), image_size=12, keep=each)).images for each in ("memory", keep)
+    )
+    assert isinstance(stored, StoredImages)
+    expected, found = (
+        speed_recipe._features(nn.Flatten(), images, views, torch.device("cpu")) for images in (memory, stored)
+    )
+    assert torch.equal(found, expected) and found.shape == (7, 3 * 12 * 12)
+
+
+def test_batches_hold_every_image_once_and_in_order():
+    batches = list(speed_recipe._batches(torch.arange(7), 3))
+    assert [len(batch) for batch in batches] == [3, 3, 1]
+    assert torch.equal(torch.cat(batches), torch.arange(7))
