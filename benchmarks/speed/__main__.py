@@ -26,9 +26,8 @@ from benchmarks.speed.settings import device_slug, machine
 
 README = Path(__file__).resolve().parents[2] / "README.md"
 PART_TIMEOUT_S = 900
-# Threads that wait for their turn must not spin; a loop in a thread must allocate as in the main one, as the other
-# arenas of glibc give back what is freed, which costs up to a third of a step; the profiler need not announce itself.
-ENVIRONMENT = {**os.environ, "OMP_WAIT_POLICY": "passive", "MALLOC_ARENA_MAX": "1", "KINETO_LOG_LEVEL": "99"}
+# The profiler need not announce itself.
+ENVIRONMENT = {**os.environ, "KINETO_LOG_LEVEL": "99"}
 
 
 def main() -> int:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
 from benchmarks.speed.nets import CIFAR_IMAGES, ModelAlone, Subject, build_subject, resnet18, thin_conv
-from benchmarks.speed.pace import Paced, our_loop, paced
+from benchmarks.speed.pace import Paced, our_loop
 from benchmarks.speed.peers import pil
 from benchmarks.speed.rows import Goal, Part, Row, at_least, at_most, best, compare, figures_of, missing
 from benchmarks.speed.settings import Settings
@@ -60,13 +61,12 @@ def _against_lightly(subject: Subject, goal: Goal, worker_counts: Sequence[int],
     except ImportError:
         return Part("f", [missing(key, what, goal, LIGHTLY_MISSING)])
     recipe, arrays = subject.resolved(), _arrays(subject)
-    loops = {"our loop": _ours(subject)}
+    loops: dict[str, Any] = {"our loop": _ours(subject)}
     enter = {}
     for workers in worker_counts:
         network = build_subject(recipe, 3).to(settings.device)
-        module = lightly_loop.Module(network, make_optimizer(network, recipe.optim))
         name = f"lightly's loop, {workers} workers"
-        loops[name] = Paced(lightly_loop.loop(arrays, recipe, module, workers))
+        loops[name] = lightly_loop.Training(arrays, recipe, network, make_optimizer(network, recipe.optim), workers)
         # As long as the batches last that its workers prepared meanwhile, the loop seems faster than it is.
         enter[name] = lambda name=name, batches=2 * workers: loops[name].advance(batches)
     contenders = [
@@ -88,7 +88,7 @@ def _against_lightly(subject: Subject, goal: Goal, worker_counts: Sequence[int],
 
 
 def _ours(subject: Subject) -> Paced:
-    loop = paced(our_loop(subject.recipe, images=subject.images(), changes=subject.changes))
+    loop = our_loop(subject.recipe, images=subject.images(), changes=subject.changes)
     loop.advance(2)
     return loop
 

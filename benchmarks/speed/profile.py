@@ -26,21 +26,12 @@ def profile_steps(name: str, *, lines: int = 25) -> str:
     subject = SUBJECTS[name]()
     gpu = torch.cuda.is_available()
     images = subject.images() if subject.made_up else None
-    loop = our_loop(subject.recipe, images=images, changes=subject.changes)
-    seen = profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])])
-
-    def before_step() -> None:
-        # In the loop's own thread: the profiler sees no other.
-        if loop.step == WARM:
-            seen.start()
-        if loop.step == WARM + PROFILED:
-            seen.stop()
-            loop.requests.stop = True
-
-    loop.before_step = before_step
-    loop.run()
+    steps = our_loop(subject.recipe, images=images, changes=subject.changes)
+    steps.advance(WARM)
+    with profile(activities=[ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if gpu else [])]) as seen:
+        steps.advance(PROFILED)
     order = "self_cuda_time_total" if gpu else "self_cpu_time_total"
-    title = f"{PROFILED} steps, {subject.name}, N = {loop.recipe.optim.batch_size}"
+    title = f"{PROFILED} steps, {subject.name}, N = {steps.loop.recipe.optim.batch_size}"
     return f"{title}\n{seen.key_averages().table(sort_by=order, row_limit=lines, max_name_column_width=60)}"
 
 

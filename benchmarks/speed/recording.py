@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from benchmarks.speed.nets import CIFAR_IMAGES, resnet18
-from benchmarks.speed.pace import Paced, our_loop, paced
+from benchmarks.speed.pace import Paced, our_loop
 from benchmarks.speed.pictures import pictures
 from benchmarks.speed.rows import Part, Row, at_most
 from benchmarks.speed.settings import Settings
@@ -47,14 +47,13 @@ def in_turns(recipe: str, changes: dict[str, Any], *, repeats: int, images: Any 
     """Share that recording adds to the time of a whole training, in each repeat."""
     shares = []
     for _ in range(repeats):
-        loops = [our_loop(recipe, images=images, changes=changes, records=records) for records in (True, False)]
+        players = [our_loop(recipe, images=images, changes=changes, records=records) for records in (True, False)]
         seconds = [0.0, 0.0]
-        players = [paced(loop) for loop in loops]
-        for paced_loop in players:
-            paced_loop.advance(0)  # up to the first step: what is loaded then is loaded with and without a record
-        while not all(paced_loop.over for paced_loop in players):
-            for player, paced_loop in enumerate(players):
-                seconds[player] += _seconds_of(paced_loop, loops[player].steps_per_epoch)
+        for player in players:
+            player.advance(0)  # up to the first step: what is loaded then is loaded with and without a record
+        while not all(player.over for player in players):
+            for number, player in enumerate(players):
+                seconds[number] += _seconds_of(player, player.loop.steps_per_epoch)
         shares.append(seconds[0] / seconds[1] - 1)
     return shares
 
@@ -69,9 +68,9 @@ def resnet18_by_parts(settings: Settings) -> tuple[list[float], dict[str, float]
     """Share that recording adds for the recipe ``cifar10``, in each repeat; and the seconds of each part."""
     subject = resnet18(8 if settings.quick else 32)
     recipe = recipe_named("cifar10")
-    loop = our_loop(subject.recipe, images=subject.images(), changes=subject.changes)
-    steps = paced(loop)
+    steps = our_loop(subject.recipe, images=subject.images(), changes=subject.changes)
     steps.advance(2)
+    loop = steps.loop
     batch, classes = recipe.optim.batch_size, recipe.network.num_classes
     logits = [torch.randn(batch, classes) for _ in range(2)]
     features = torch.randn(2 * batch, 512).relu()

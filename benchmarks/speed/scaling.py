@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.speed.loss import passes
 from benchmarks.speed.nets import LONG, thin_conv
-from benchmarks.speed.pace import our_loop, paced
+from benchmarks.speed.pace import our_loop
 from benchmarks.speed.pictures import pictures
 from benchmarks.speed.rows import Figure, Part, Row, at_most
 from benchmarks.speed.settings import Settings
@@ -77,7 +77,7 @@ def _views(count: int, settings: Settings) -> Sized:
 
 def _steps(batch: int) -> Sized:
     subject = thin_conv(batch)
-    steps = paced(our_loop(subject.recipe, images=subject.images(), changes=subject.changes))
+    steps = our_loop(subject.recipe, images=subject.images(), changes=subject.changes)
     steps.advance(2)
     return steps.advance, steps.close
 
@@ -85,12 +85,11 @@ def _steps(batch: int) -> Sized:
 def _epoch(count: int) -> Sized:
     """An epoch over so many images, with its share of the record, in batches of the same size."""
     changes = {**thin_conv(64).changes, **LONG, "optim.batch_size": 64, "record.snapshot_every_epochs": 1.0}
-    loop = our_loop("images", images=pictures(count, (32, 32)), changes=changes, records=True)
-    steps = paced(loop)
+    steps = our_loop("images", images=pictures(count, (32, 32)), changes=changes, records=True)
     steps.advance(1)
 
     def epoch() -> int:
-        steps.advance(loop.steps_per_epoch)
+        steps.advance(steps.loop.steps_per_epoch)
         return 1
 
     return epoch, steps.close

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 import torch
 
 from benchmarks.speed.loss import count_syncs, passes
-from benchmarks.speed.memory import PeakBytes, peak_bytes
+from benchmarks.speed.memory import peak_bytes
 from benchmarks.speed.nets import ModelAlone, Subject, digits, ready_views, resnet18, small_conv
-from benchmarks.speed.pace import OurLoop, Paced, our_loop, paced
+from benchmarks.speed.pace import our_loop
 from benchmarks.speed.rows import Figure, Part, Row, at_most, compare, figures_of
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.turns import Contender, take_turns, wall_seconds
@@ -36,10 +36,9 @@ def measure(settings: Settings) -> Part:
 
 def measure_subject(subject: Subject, bound: float, settings: Settings) -> Part:
     """One subject: the loop's steps, the model's, and each part of a step by itself."""
-    loop = our_loop(subject.recipe, images=_given(subject), changes=subject.changes)
-    whole = paced(loop)
+    whole = our_loop(subject.recipe, images=_given(subject), changes=subject.changes)
     whole.advance(2)
-    model = ModelAlone(subject, settings.device, loop.precision)
+    model = ModelAlone(subject, settings.device, whole.loop.precision)
     views, batch = ready_views(model), model.recipe.optim.batch_size
     contenders = [
         Contender("whole step", whole.advance),
@@ -49,8 +48,8 @@ def measure_subject(subject: Subject, bound: float, settings: Settings) -> Part:
         Contender("loss", _loss_alone(model)),
         Contender("optimizer", model.update),
     ]
-    memory = {"whole step": _peak_of_a_step(loop, whole)}
-    memory |= {name: peak_bytes(work) for name, work in (("model alone", model.step), ("views", views))}
+    measured = (("whole step", whole.advance), ("model alone", model.step), ("views", views))
+    memory = {name: peak_bytes(work) for name, work in measured}
     # Many short turns: what else the machine does changes within seconds.
     repeats, seconds = (3, 0.1) if settings.quick else (11, 0.15)
     rates = take_turns(contenders, repeats=repeats, clock=wall_seconds, seconds=seconds)
@@ -88,25 +87,6 @@ def _row_of_shares(subject: Subject, shares: dict[str, float]) -> Row:
     spelled = ", ".join(f"{part} {share:.1%}" for part, share in shares.items())
     what = f"share of the step that is not model arithmetic, {subject.name}"
     return Row(f"share/{subject.name}", what, value, None, spelled, unit="%")
-
-
-def _peak_of_a_step(loop: OurLoop, steps: Paced) -> int:
-    """Peak bytes of one step of a loop that waits; counted in its own thread, as the profiler sees no other."""
-    counter, wait, found = PeakBytes(), loop.before_step, []
-
-    def before_step() -> None:
-        wait()
-        counter.start()
-        loop.before_step = after_step
-
-    def after_step() -> None:
-        found.append(counter.stop())
-        wait()
-
-    loop.before_step = before_step
-    steps.advance(2)
-    loop.before_step = wait
-    return found[0]
 
 
 def _loss_alone(model: ModelAlone) -> Callable[[], int]:

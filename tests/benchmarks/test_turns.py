@@ -11,7 +11,7 @@ import torch
 from benchmarks.speed.measure import main as measure_main
 from benchmarks.speed.memory import highest_sum, peak_bytes
 from benchmarks.speed.nets import ModelAlone, Subject, digits, thin_conv
-from benchmarks.speed.pace import Paced, our_loop, paced
+from benchmarks.speed.pace import our_loop
 from benchmarks.speed.parts import PARTS
 from benchmarks.speed.plot import scaling_svg
 from benchmarks.speed.scaling import slope
@@ -47,54 +47,38 @@ def test_processor_seconds_pass_while_something_is_computed():
 
 
 @pytest.fixture
-def counted():
-    """A paced loop of three steps, and the list it appends to."""
-    log = []
-
-    def loop(before_step):
-        for step in range(3):
-            before_step()
-            log.append(step)
-
-    return Paced(loop), log
-
-
-def test_a_paced_loop_takes_exactly_the_steps_it_is_told(counted):
-    loop, log = counted
-    loop.advance(0)
-    assert log == []
-    loop.advance(2)
-    assert log == [0, 1] and not loop.over
-    loop.advance(1)
-    assert log == [0, 1, 2] and loop.over
-    assert loop.advance(5) == 5 and log == [0, 1, 2]
-
-
-def test_a_paced_loop_can_be_closed_where_it_waits(counted):
-    loop, log = counted
-    loop.advance(1)
-    loop.close()
-    assert log == [0] and loop.over
-
-
-def test_an_error_in_a_paced_loop_is_raised_by_who_told_it_to_go_on():
-    def loop(before_step):
-        before_step()
-        raise RuntimeError("broken step")
-
-    with pytest.raises(RuntimeError, match="broken step"):
-        Paced(loop).advance(1)
-
-
-def test_the_real_loop_takes_its_steps_one_by_one_and_writes_nothing_when_silent(tmp_path, monkeypatch):
+def training(tmp_path, monkeypatch):
+    """Digits, an epoch of which is four steps."""
     monkeypatch.setenv("TWIST_RUNS", str(tmp_path))
-    subject = digits()
-    loop = our_loop(subject.recipe, changes={**subject.changes, "optim.batch_size": 50})
-    steps = paced(loop)
-    steps.advance(2)
-    assert loop.step == 2
+    changes = {**digits().changes, "optim.batch_size": 50, "data.max_images": 200, "optim.epochs": 1}
+    return lambda **options: our_loop("digits", changes=changes, **options)
+
+
+def test_a_paced_loop_takes_exactly_the_steps_it_is_told(training):
+    steps = training()
+    steps.advance(0)
+    assert steps.loop.step == 0 and not steps.over
+    assert steps.advance(3) == 3 and steps.loop.step == 3 and not steps.over
+    steps.advance(1)
+    assert steps.loop.step == 4 and steps.over
+    assert steps.advance(5) == 5 and steps.loop.step == 4
     steps.close()
-    assert list((loop.path / "snapshots").glob("*")) == []
+
+
+def test_an_error_in_a_paced_loop_is_raised_by_who_told_it_to_go_on(training, monkeypatch):
+    steps = training()
+    steps.advance(1)
+    monkeypatch.setattr(steps.loop, "_train_step", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        steps.advance(1)
+
+
+@pytest.mark.parametrize("records", [True, False])
+def test_the_real_loop_writes_its_record_only_when_asked_for(training, records):
+    steps = training(records=records)
+    steps.advance(4)
+    assert bool(list((steps.loop.path / "snapshots").glob("*"))) == records
+    assert bool(list((steps.loop.path / "checkpoints").glob("*"))) == records
 
 
 def test_the_model_alone_moves_the_weights_of_the_recipes_net():

@@ -96,7 +96,7 @@ class Loop:
         return "completed"
 
     def begin(self) -> bool:
-        """Make ready for the next step: images, network, newest checkpoint; False when a stop was asked for meanwhile."""
+        """Load images, network and newest checkpoint; False when a stop was asked for meanwhile."""
         recipe = self.recipe
         self.device = choose_device(recipe.device)
         if self.device.type == "cuda":

@@ -1,13 +1,11 @@
-"""Training as lightly's examples write it: its transform, its loss, a DataLoader, a LightningModule and a Trainer."""
+"""Training as lightly's examples in plain PyTorch write it: its transform, its loss, a DataLoader, a loop."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as lightning
 import torch
 from lightly.loss import NTXentLoss
 from lightly.transforms import SimCLRTransform
@@ -47,63 +45,56 @@ class Pictures(Dataset):
         return self.transform(Image.fromarray(self.arrays[index % len(self.arrays)])), 0
 
 
-class Module(lightning.LightningModule):
-    """The same net as ours with the same optimizer, and the contrastive loss of the examples."""
+class Training:
+    """The loop of lightly's examples in plain PyTorch: their DataLoader, the same net and optimizer, their loss.
 
-    def __init__(self, network: nn.Module, optimizer: torch.optim.Optimizer):
-        super().__init__()
-        self.network = network
-        self.optimizer = optimizer
-        self.criterion = NTXentLoss()
+    Parameters
+    ----------
+    arrays
+        Pictures, ``[H, W, 3]`` each.
+    recipe
+        Its batch size, and views as far as lightly's transform has them.
+    network, optimizer
+        The same as ours.
+    workers
+        Processes that load.
+    """
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Loss of one batch."""
-        (first, second), _ = batch
-        loss = self.criterion(self.network(first).logits, self.network(second).logits)
-        self.log("train_loss", loss)
-        return loss
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        """The optimizer that was given."""
-        return self.optimizer
-
-
-class _Tell(lightning.Callback):
-    def __init__(self, before_step: Callable[[], None]):
-        self.before_step = before_step
-
-    def on_train_batch_start(self, *_: Any) -> None:
-        self.before_step()
-
-
-def loop(
-    arrays: Sequence[np.ndarray], recipe: Recipe, module: Module, workers: int
-) -> Callable[[Callable[[], None]], None]:
-    """Lightly's training without end, for `benchmarks.speed.pace.Paced`."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    gpu = torch.cuda.is_available()
-    loader = DataLoader(
-        Pictures(arrays, recipe),
-        batch_size=recipe.optim.batch_size,
-        shuffle=True,
-        drop_last=True,
-        num_workers=workers,
-        persistent_workers=workers > 0,
-        multiprocessing_context=("forkserver" if gpu else "fork") if workers else None,
-    )
-
-    def run(before_step: Callable[[], None]) -> None:
-        trainer = lightning.Trainer(
-            max_epochs=-1,
-            accelerator="gpu" if gpu else "cpu",
-            devices=1,
-            precision="bf16-mixed" if gpu else "32-true",
-            callbacks=[_Tell(before_step)],
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
+    def __init__(
+        self,
+        arrays: Sequence[np.ndarray],
+        recipe: Recipe,
+        network: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        workers: int,
+    ):
+        self.network, self.optimizer, self.criterion = network, optimizer, NTXentLoss()
+        self.device = next(network.parameters()).device
+        self.loader = DataLoader(
+            Pictures(arrays, recipe),
+            batch_size=recipe.optim.batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            pin_memory=self.device.type == "cuda",
+            multiprocessing_context=("forkserver" if self.device.type == "cuda" else "fork") if workers else None,
         )
-        trainer.fit(module, loader)
+        self.batches: Iterator[Any] = iter(self.loader)
 
-    return run
+    def advance(self, steps: int = 1) -> int:
+        """Take the next steps."""
+        for _ in range(steps):
+            (first, second), _ = next(self.batches)
+            first, second = (view.to(self.device, non_blocking=True) for view in (first, second))
+            self.optimizer.zero_grad()
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.device.type == "cuda"):
+                logits = self.network(first).logits, self.network(second).logits
+            loss = self.criterion(*logits)
+            loss.backward()
+            self.optimizer.step()
+        return steps
+
+    def close(self) -> None:
+        """End its workers."""
+        del self.batches, self.loader
