@@ -31,7 +31,7 @@ class Paced:
         return self._begun and self.loop.step >= self.loop.total_steps
 
     def advance(self, steps: int = 1) -> int:
-        """Take the next steps, fewer at the end; returns how many were asked for. With 0 it only loads what they need."""
+        """Take the next steps, fewer at the end; returns how many were asked for. With 0 it only loads."""
         if not self._begun:
             self._begun = True
             self.loop.begin()
