@@ -20,6 +20,7 @@ import argparse
 import json
 import os
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -35,7 +36,7 @@ from twist.learn.process import choose_device
 from twist.learn.stored_images import StoredImages
 from twist.learn.views import plain_view
 from twist.learn.whitening import whiten_first_layer
-from twist.runs.config import ViewsConfig, with_fields
+from twist.runs.config import ConfigError, ViewsConfig, with_fields
 from twist.runs.launcher import launch
 from twist.runs.recipes import recipe
 
@@ -43,11 +44,15 @@ from twist.runs.recipes import recipe
 def main() -> None:
     """Train, measure, print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recipe", nargs="?", default="cifar10_tiny")
-    parser.add_argument("--seeds", default="0")
-    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE")
-    parser.add_argument("--test", metavar="SOURCE")
-    parser.add_argument("--held-out", type=int, default=0, metavar="N")
+    parser.add_argument("recipe", nargs="?", default="cifar10_tiny", help="name of a recipe; cifar10_tiny by default")
+    parser.add_argument("--seeds", default="0", help="seeds separated by commas, a run for each; 0 by default")
+    parser.add_argument(
+        "--set", action="append", default=[], dest="changes", metavar="FIELD=VALUE", help="change a field"
+    )
+    parser.add_argument("--test", metavar="SOURCE", help="test images, where the set has no test split")
+    parser.add_argument(
+        "--held-out", type=int, default=0, metavar="N", help="for tuning: ask about the last N training images"
+    )
     options = parser.parse_args()
     changes = dict(change.split("=", 1) for change in options.changes)
 
@@ -126,4 +131,8 @@ def _take_norm_statistics(net: nn.Module, images: Tensor, views: ViewsConfig) ->
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ConfigError as error:
+        print(f"speed_recipe: {error}", file=sys.stderr)
+        sys.exit(2)

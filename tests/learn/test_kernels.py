@@ -21,7 +21,7 @@ from twist.learn.kernels import paired_sweeps
 from twist.learn.objective import twist_loss
 
 def by(module, logits, **options):
-    paired_terms._choose_sweeps = lambda device, dtypes, kernels: module
+    paired_terms._choose_sweeps = lambda device, dtypes, num_views, kernels: module
     logits = logits.detach().requires_grad_()
     terms = twist_loss(list(logits), **options)
     gradients = [torch.autograd.grad(term, logits, retain_graph=True)[0] for term in terms]

@@ -48,7 +48,7 @@ def test_every_recipe_survives_json(name):
         ({"objective.temperature": 0}, "above 0"),
         ({"seed": -1}, "whole number"),
         ({"data.source": 5}, "text"),
-        ({"views.start_size": 40}, "give 4 to views.size, 32, or none"),
+        ({"views.start_size": 40}, "give a number from 4 to 32, views.size, or none"),
         ({"views.grow_epochs": -1}, "0 or more"),
         ({"views.grow_epochs": 5}, "give both it and views.start_size, now None, or neither"),
         ({"views.start_size": 16, "views.grow_epochs": 2, "network.backbone": "vit_t"}, "one grid of patches"),

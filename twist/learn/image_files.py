@@ -60,8 +60,9 @@ class ImageFiles(StoredImages):
         for row, place in zip(rows.tolist(), pixels.numpy(), strict=True):
             if reason := self._decode_into(row, place):
                 raise ConfigError(
-                    f"the image {_relative(self.folder, self.paths[row])} in {str(self.folder)!r} {reason}: repair or "
-                    "remove it, and launch a new run; with data.keep=cache all images are decoded before a run begins"
+                    f"the image {_relative(self.folder, self.paths[row])} in {str(self.folder)!r} {reason}: put the "
+                    "sound file back and resume, or repair or remove it and launch a new run; with data.keep=cache all "
+                    "images are decoded before a run begins"
                 )
 
     def reading(self) -> AbstractContextManager[None]:

@@ -145,7 +145,7 @@ class ViewsConfig:
             self.start_size is None or 4 <= self.start_size <= self.size,
             "views.start_size",
             self.start_size,
-            f"give 4 to views.size, {self.size}, or none",
+            f"give a number from 4 to {self.size}, views.size, or none",
         )
         require(self.grow_epochs >= 0, "views.grow_epochs", self.grow_epochs, "give 0 or more")
         require(
