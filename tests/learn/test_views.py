@@ -6,29 +6,12 @@ import torchvision.transforms.functional as tvf
 from PIL import Image
 from torch.utils._python_dispatch import TorchDispatchMode
 from torchvision.transforms import InterpolationMode
+from view_configs import EVERYTHING, OFF, RAW
 
 from twist.learn import pixels
 from twist.learn.views import ViewParameters, apply_parameters, make_views, plain_view
 from twist.runs.config import ConfigError, ViewsConfig
 
-RAW = {"mean": (0.0,), "std": (1.0,)}
-OFF = {
-    **RAW,
-    "crop_scale": (1.0, 1.0),
-    "flip_probability": 0.0,
-    "jitter_probability": 0.0,
-    "gray_probability": 0.0,
-    "solarize_probability": (0.0, 0.0),
-}
-EVERYTHING = ViewsConfig(
-    size=24,
-    rotation_degrees=20.0,
-    shift=0.1,
-    zoom=(0.8, 1.25),
-    shear_degrees=5.0,
-    blur_probability=(0.5, 0.5),
-    noise=0.05,
-)
 BLURRED = ViewsConfig(blur_probability=(1.0, 0.1))
 AT = {"seed": 0, "epoch": 0}
 
@@ -238,3 +221,9 @@ def test_the_gpu_makes_the_same_views_without_a_sync(config, color):
         torch.cuda.set_sync_debug_mode("default")
     for got, want in zip(views, expected, strict=True):
         assert (got.cpu() - want).abs().max() < 1e-3
+
+
+def test_local_views_keep_their_side_while_global_ones_grow():
+    growing = ViewsConfig(start_size=20, grow_epochs=3, num_local_views=1, local_size=16)
+    made = make_views(some_images(4), torch.arange(4), dataclasses.replace(growing, size=20), **AT)
+    assert [view.shape[-1] for view in made] == [20, 20, 16]

@@ -118,7 +118,7 @@ class Loop:
         self.background.callback(self.feed.close)
         self.readings = Readings(self.device)
         torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
-        self._begin(images)
+        self._take_up_checkpoint(images)
         self.watched = self._watch(images)
         self.state.network.train()
         if self.step == 0:
@@ -170,7 +170,7 @@ class Loop:
             self._checkpoint()
         return not self.requests.stop
 
-    def _begin(self, images: datasets.ImageSet) -> None:
+    def _take_up_checkpoint(self, images: datasets.ImageSet) -> None:
         """Load the newest checkpoint, and say what this attempt starts from and runs on."""
         facts = {
             **environment(self.device),

@@ -93,6 +93,8 @@ def of_view(config: ViewsConfig, view: int) -> ViewsConfig:
     return dataclasses.replace(
         config,
         size=config.local_size,
+        start_size=None,  # local views do not grow
+        grow_epochs=0.0,
         crop_scale=config.local_crop_scale,
         blur_probability=(config.local_blur_probability,) * 2,
         solarize_probability=(0.0, 0.0),
