@@ -8,7 +8,7 @@ from synthetic import make_run
 
 from twist.runs.config import ConfigError, Recipe
 from twist.runs.folders import check_name, create_run, find_run, run_paths, runs_root
-from twist.runs.record import RunRecord, RunWriter
+from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, RunWriter, epoch_file
 from twist.runs.store import RecordError, read_manifest, write_sealed_folder
 from twist.runs.thumbnails import contact_sheets
 
@@ -111,6 +111,113 @@ def test_a_snapshot_comes_back_equal_and_is_read_only(tmp_path):
         snapshot.features[0, 0] = 1
     with pytest.raises(RecordError, match="no snapshot at step 7; it has 0, 35"):
         record.snapshot(7)
+
+
+def write_snapshot(path, step, **more):
+    columns = {
+        "assignment": np.zeros(3, np.int32),
+        "confidence": np.full(3, 0.5, np.float32),
+        "sample_entropy": np.zeros(3, np.float32),
+        "top_classes": np.zeros((3, 2), np.int32),
+        "top_probs": np.float32([[0.5, 0.5], [0.75, 0.25], [1, 0]]),
+        "features": np.zeros((3, 4), np.float16),
+        "mean_probs": np.full(2, 0.5, np.float32),
+    }
+    RunWriter(path, 1).snapshot(step, 0.0, columns | more, {})
+
+
+def test_a_snapshot_tells_margins_and_what_later_versions_added_where_it_is_there(tmp_path):
+    path = create_run(Recipe(), root=tmp_path)
+    agreement, spectrum = np.float32([0.5, np.nan, 1]), np.float32([0.9, 0.1])
+    write_snapshot(path, 0)
+    write_snapshot(path, 10, agreement=agreement, feature_spectrum=spectrum)
+    record = RunRecord(path)
+    record.poll()
+    old, new = record.snapshot(0), record.snapshot(10)
+    assert old.agreement is None and old.feature_spectrum is None
+    np.testing.assert_array_equal(new.agreement, agreement)
+    np.testing.assert_array_equal(new.feature_spectrum, spectrum)
+    assert new.margin.tolist() == [0, 0.5, 1]
+
+
+def epoch_samples(entropy, count=4):
+    samples = np.zeros(count, EPOCH_SAMPLES)
+    samples["sample_entropy"] = entropy
+    samples[-1] = (np.nan, -1, NOT_VISITED)
+    return samples
+
+
+def test_epochs_come_back_equal_and_read_only(tmp_path):
+    path = create_run(Recipe(), root=tmp_path)
+    writer = started(path)
+    for number in (1, 2, 12):
+        writer.epoch(number, 10 * number, epoch_samples(number / 4))
+    record = RunRecord(path)
+    assert record.epoch_numbers() == []  # not read yet
+    record.poll()
+    assert record.epoch_numbers() == [1, 2, 12]
+    assert record.epoch_samples(12).tobytes() == epoch_samples(3.0).tobytes()
+    with pytest.raises(ValueError, match="read-only"):
+        record.epoch_samples(12)["assignment"][0] = 1
+    with pytest.raises(RecordError, match="no samples of epoch 3; it has 1, 2, 12"):
+        record.epoch_samples(3)
+    assert os.listdir(path / "epochs") and not list((path / "epochs").glob(".*"))
+
+
+def test_a_resume_takes_back_the_epochs_past_its_start_until_they_are_made_again(tmp_path):
+    path = create_run(Recipe(), root=tmp_path)
+    writer = started(path)
+    for number in (1, 2, 3):
+        writer.epoch(number, 10 * number, epoch_samples(1.0))
+    writer.close()
+    again = started(path, from_step=10, attempt=2)
+    record = RunRecord(path)
+    record.poll()
+    assert record.epoch_numbers() == [1]  # the files of the others still lie there
+    with pytest.raises(RecordError, match="no samples of epoch 2"):
+        record.epoch_samples(2)
+    again.epoch(2, 20, epoch_samples(2.0))
+    record.poll()
+    assert record.epoch_numbers() == [1, 2]
+    assert record.epoch_samples(2)["sample_entropy"][0] == 2
+
+
+def test_a_run_without_epochs_says_so(tmp_path):
+    record = RunRecord(make_run(tmp_path, "early"))
+    assert record.epoch_numbers() == []
+    with pytest.raises(RecordError, match="no samples of epoch 1; it keeps none"):
+        record.epoch_samples(1)
+
+
+@pytest.mark.parametrize("damage", ["cut", "of another size", "gone"])
+def test_a_damaged_epoch_is_refused_by_name(damage, tmp_path):
+    path = create_run(Recipe(), root=tmp_path)
+    writer = started(path)
+    writer.epoch(1, 10, epoch_samples(1.0))
+    file = path / "epochs" / epoch_file(1)
+    if damage == "cut":
+        file.write_bytes(file.read_bytes()[:-3])
+    elif damage == "gone":
+        file.unlink()
+    else:
+        np.save(file, epoch_samples(1.0, count=9))
+    record = RunRecord(path)
+    record.poll()
+    with pytest.raises(RecordError, match=r"epochs/epoch-000001\.npy"):
+        record.epoch_samples(1)
+    assert record.epoch_numbers() == ([] if damage == "gone" else [1])
+
+
+def test_what_the_log_says_of_epochs_is_on_the_disk_when_it_is(tmp_path, monkeypatch):
+    path = create_run(Recipe(), root=tmp_path)
+    writer = started(path)
+    synced = []
+    monkeypatch.setattr("twist.runs.record.sync_file", synced.append)
+    writer.epoch(1, 10, epoch_samples(1.0))
+    assert synced == []  # no epoch waits for the disk
+    writer.sync()
+    writer.sync()
+    assert synced == [path / "epochs" / epoch_file(1)]
 
 
 def test_a_damaged_sealed_folder_is_refused_by_name(tmp_path):

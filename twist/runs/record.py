@@ -21,19 +21,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twist.runs.config import Recipe, from_dict
-from twist.runs.store import (
-    SCHEMA,
-    RecordError,
-    load_column,
-    npy_bytes,
-    read_manifest,
-    step_folder,
-    write_sealed_folder,
-)
+from twist.runs.store import SCHEMA, RecordError, npy_bytes, step_folder, sync_file, sync_folder, write_sealed_folder
 from twist.runs.thumbnails import TILE_COLUMNS, TILES_PER_SHEET, contact_sheets
+from twist.runs.watched import Snapshot, Watch, read_snapshot, read_watch
 
 if TYPE_CHECKING:
     import pandas as pd
+
+#: One image of one epoch of training: entropy in nats, the mean over its two global views; class of the first; and
+#: whether both fell into one class. An image that the epoch left out has NaN, -1 and `NOT_VISITED`.
+EPOCH_SAMPLES = np.dtype([("sample_entropy", "<f2"), ("assignment", "<i4"), ("agreement", "u1")])
+NOT_VISITED = 255
 
 
 class RunWriter:
@@ -52,6 +50,7 @@ class RunWriter:
         self.attempt = attempt
         self._began = time.monotonic()
         self._seq = 0
+        self._epochs_to_sync: list[Path] = []
         self._descriptor = os.open(
             self.path / "events" / f"{attempt:04d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644
         )
@@ -91,6 +90,29 @@ class RunWriter:
         )
         self.event("snapshot", step=step, epoch=round(epoch, 6), **values)
 
+    def epoch(self, epoch: int, step: int, samples: np.ndarray) -> None:
+        """Write what training saw of every image in one epoch, ended at a step; a line of the log puts it in force.
+
+        It appears whole, and reaches the disk with the next `sync`: a loss of power may take it, as it takes the log's
+        last lines, and a resume from the checkpoint before then makes it again.
+
+        Parameters
+        ----------
+        epoch
+            From 1.
+        step
+            Steps done when it was over.
+        samples
+            `EPOCH_SAMPLES` ``[N]``, in the order of the image set.
+        """
+        path = self.path / "epochs" / epoch_file(epoch)
+        path.parent.mkdir(exist_ok=True)  # runs of older versions have none
+        temporary = path.with_name(".epoch.npy")  # of always one name, so that a kill leaves at most one behind
+        temporary.write_bytes(npy_bytes(samples.astype(EPOCH_SAMPLES, copy=False)))
+        os.replace(temporary, path)
+        self._epochs_to_sync.append(path)
+        self.event("epoch", step=step, epoch=epoch, images=len(samples))
+
     def watch(
         self,
         images: np.ndarray,
@@ -127,94 +149,20 @@ class RunWriter:
         write_sealed_folder(self.path / "watch", files, facts)
 
     def sync(self) -> None:
-        """Force the event log to the disk."""
+        """Force the event log, and the epochs that it names, to the disk."""
+        for path in self._epochs_to_sync:
+            sync_file(path)
+        if self._epochs_to_sync:
+            sync_folder(self.path / "epochs")
+            self._epochs_to_sync.clear()
         os.fsync(self._descriptor)
 
     def close(self) -> None:
-        """Force the event log to the disk and end the attempt's segment."""
+        """Force everything to the disk and end the attempt's segment."""
         if self._descriptor >= 0:
             self.sync()
             os.close(self._descriptor)
             self._descriptor = -1
-
-
-@dataclass(frozen=True)
-class Watch:
-    """The watch images of a run, as far as views need them.
-
-    Attributes
-    ----------
-    sample_ids
-        int64 ``[M]``.
-    labels
-        int32 ``[M]``, -1 where unknown, or None when the set has no labels.
-    label_names
-        Names of the labels, or None.
-    tile, columns, per_sheet
-        Side of a thumbnail in pixels, thumbnails per row, thumbnails per sheet.
-    sheets
-        Paths of the contact sheets, in order.
-    """
-
-    sample_ids: np.ndarray
-    labels: np.ndarray | None
-    label_names: list[str] | None
-    tile: int
-    columns: int
-    per_sheet: int
-    sheets: list[Path]
-
-    def __len__(self) -> int:
-        return len(self.sample_ids)
-
-    def label_name(self, label: int) -> str:
-        """Name of a label; its number when it has none; ``unlabeled`` for -1."""
-        if label < 0:
-            return "unlabeled"
-        if self.label_names is not None and label < len(self.label_names):
-            return self.label_names[label]
-        return str(label)
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """What the network says of every watch image at one step; arrays are memory-mapped and read-only.
-
-    Attributes
-    ----------
-    assignment
-        int32 ``[M]``, class of highest probability.
-    confidence
-        float32 ``[M]``, its probability.
-    sample_entropy
-        float32 ``[M]``, nats, 0 to log C.
-    top_classes, top_probs
-        int32 and float32 ``[M, K]``, the K likeliest classes of each image, likeliest first.
-    features
-        float16 ``[M, D]``, the backbone's output.
-    mean_probs
-        float32 ``[C]``, the mean distribution.
-    """
-
-    step: int
-    epoch: float
-    assignment: np.ndarray
-    confidence: np.ndarray
-    sample_entropy: np.ndarray
-    top_classes: np.ndarray
-    top_probs: np.ndarray
-    features: np.ndarray
-    mean_probs: np.ndarray
-
-    @property
-    def num_classes(self) -> int:
-        """Number of learned classes C, used or not."""
-        return len(self.mean_probs)
-
-    @property
-    def class_usage(self) -> np.ndarray:
-        """Share of the images assigned to each class, float ``[C]``, sums to 1."""
-        return np.bincount(self.assignment, minlength=self.num_classes) / max(1, len(self.assignment))
 
 
 @dataclass
@@ -362,11 +310,34 @@ class RunRecord:
             step = steps[-1]
         if step not in steps:
             raise RecordError(f"run {self.name} has no snapshot at step {step}; it has {_spell_steps(steps)}")
-        folder = self.path / "snapshots" / step_folder(step)
-        manifest = read_manifest(folder)
-        names = Snapshot.__dataclass_fields__.keys() - {"step", "epoch"}
-        columns = {name: load_column(folder, f"{name}.npy", manifest) for name in names}
-        return Snapshot(step=step, epoch=manifest["epoch"], **columns)
+        return read_snapshot(self.path / "snapshots" / step_folder(step), step)
+
+    def epoch_numbers(self) -> list[int]:
+        """Epochs, from 1, whose samples are on disk and in force, ascending; empty for a run that keeps none."""
+        numbers = {event["epoch"] for event in self._events if event["kind"] == "epoch"}
+        return sorted(number for number in numbers if (self.path / "epochs" / epoch_file(number)).is_file())
+
+    def epoch_samples(self, epoch: int) -> np.ndarray:
+        """What training saw of every image in one epoch: `EPOCH_SAMPLES` ``[N]``, memory-mapped and read-only.
+
+        Raises
+        ------
+        RecordError
+            When that epoch is not in force, or its file is damaged.
+        """
+        event = next((e for e in reversed(self._events) if e["kind"] == "epoch" and e["epoch"] == epoch), None)
+        if event is None:
+            numbers = self.epoch_numbers()
+            have = f"it has {_spell_steps(numbers)}" if numbers else "it keeps none, or none is over yet"
+            raise RecordError(f"run {self.name} has no samples of epoch {epoch}; {have}")
+        name = epoch_file(epoch)
+        try:
+            samples = np.load(self.path / "epochs" / name, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise RecordError(f"epochs/{name} cannot be read: {error}") from error
+        if samples.dtype != EPOCH_SAMPLES or samples.shape != (event["images"],):
+            raise RecordError(f"epochs/{name} holds {samples.shape} {samples.dtype}, not {event['images']} images")
+        return samples
 
     def watch(self) -> Watch | None:
         """The watch images, or None while they are not written yet.
@@ -379,33 +350,12 @@ class RunRecord:
         folder = self.path / "watch"
         if not (folder / "manifest.json").is_file():
             return None
-        manifest = read_manifest(folder)
-        _check_watch(folder, manifest)
-        return Watch(
-            sample_ids=load_column(folder, "sample_ids.npy", manifest),
-            labels=load_column(folder, "labels.npy", manifest) if "labels.npy" in manifest["files"] else None,
-            label_names=manifest.get("label_names"),
-            tile=manifest["tile"],
-            columns=manifest["columns"],
-            per_sheet=manifest["per_sheet"],
-            sheets=[folder / name for name in manifest["sheets"]],
-        )
+        return read_watch(folder)
 
 
-def _check_watch(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Refuse a manifest that points out of its folder: a report embeds whatever the sheets are."""
-    for name in ("tile", "columns", "per_sheet"):
-        if type(manifest.get(name)) is not int or manifest[name] < 1:
-            raise RecordError(f"watch/manifest.json has {name} {manifest.get(name)!r}: expected a whole number from 1")
-    names, sheets, inside = manifest.get("label_names"), manifest.get("sheets"), folder.resolve()
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise RecordError(f"watch/manifest.json has label_names {names!r}: expected a list of names, or null")
-    if not isinstance(manifest["files"], dict) or not isinstance(sheets, list):
-        raise RecordError("watch/manifest.json lists no files, or no sheets: it cannot be used")
-    for sheet in sheets:
-        listed = isinstance(sheet, str) and sheet in manifest["files"] and not {"/", "\\", "\0"} & set(sheet)
-        if not listed or (folder / sheet).resolve().parent != inside:
-            raise RecordError(f"watch/manifest.json has the sheet {sheet!r}: it is no file of that folder")
+def epoch_file(epoch: int) -> str:
+    """Name of the file with the samples of an epoch, from 1."""
+    return f"epoch-{epoch:06d}.npy"
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

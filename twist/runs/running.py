@@ -38,6 +38,11 @@ class RecordConfig:
     diagnose_every_steps: int = field(10, "Steps between two sets of collapse numbers of the augmented batch.")
     snapshot_every_epochs: float = field(5.0, "Epochs between two snapshots of the watch images.")
     checkpoint_every_epochs: float = field(10.0, "Epochs between two checkpoints; at most this much is lost by a kill.")
+    train_samples: bool = field(
+        True,
+        "Whether entropy, class and agreement of every training image are kept of every epoch, from the training "
+        "itself: 7 bytes an image and epoch; turn it off where that is too much, as for millions of images.",
+    )
     watch_images: int = field(10_000, "Largest number of fixed images whose entropy and class are followed.")
     keep_checkpoints: int = field(2, "Newest checkpoints kept on disk, at least 1.")
 

@@ -61,7 +61,7 @@ def write_sealed_folder(path: Path, files: Mapping[str, bytes], facts: Mapping[s
         sums = {}
         for name, content in files.items():
             (staging / name).write_bytes(content)
-            _sync_file(staging / name)
+            sync_file(staging / name)
             sums[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         write_json(staging / "manifest.json", {"schema": SCHEMA, **facts, "files": sums})
         if path.exists():
@@ -109,7 +109,8 @@ def read_manifest(path: Path, *, verify: bool = False) -> dict[str, Any]:
     return manifest
 
 
-def _sync_file(path: Path) -> None:
+def sync_file(path: Path) -> None:
+    """Force a file's content to the disk."""
     descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)  # Windows syncs no read-only descriptor
     try:
         os.fsync(descriptor)
@@ -120,7 +121,7 @@ def _sync_file(path: Path) -> None:
 def sync_folder(path: Path) -> None:
     """Force the names in a folder to the disk."""
     with contextlib.suppress(OSError):  # Windows opens no folders
-        _sync_file(path)
+        sync_file(path)
 
 
 def npy_bytes(array: np.ndarray) -> bytes:
