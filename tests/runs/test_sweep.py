@@ -1,0 +1,99 @@
+"""Several runs, some at a time, through the launcher."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from twist.runs.config import ConfigError, with_fields
+from twist.runs.launcher import attach, prepare
+from twist.runs.recipes import recipe
+from twist.runs.sweep import run_many
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="detached runs need POSIX processes")
+
+
+def tiny_recipe(tiny, **more):
+    return with_fields(recipe("digits"), {**tiny, **more})
+
+
+def test_a_failed_run_is_a_result_and_the_others_go_on_with_their_share_of_the_cores(runs, tiny):
+    good = tiny_recipe(tiny)
+    bad = tiny_recipe(tiny, **{"optim.learning_rate": 1e30, "optim.warmup_epochs": 0})
+    said, ended = [], []
+    names = ["bad", "good", "other"]
+    swept = run_many(
+        [bad, good, good.replace(seed=1)],
+        names=names,
+        jobs=2,
+        on_done=lambda run: ended.append(run.name),
+        on_progress=said.append,
+    )
+    assert [run.name for run in swept] == names
+    assert [run.status.state for run in swept] == ["FAILED", "COMPLETED", "COMPLETED"]
+    assert "became nan" in swept[0].status.message
+    assert sorted(ended) == names
+    assert said[-1] == "3 of 3 runs ended"
+    assert any("good" in line for line in said)
+    swept[1].record.poll()
+    assert swept[1].record.last("start")["threads"] == 1
+
+
+def test_a_rerun_takes_what_is_there_and_finishes_the_rest(runs, tiny):
+    asked = [tiny_recipe(tiny), tiny_recipe(tiny, seed=1)]
+    (first,) = run_many(asked[:1], names=["one"], jobs=1)
+    prepare(asked[1], name="two")  # cut before it was started
+    again = run_many(asked, names=["one", "two"], jobs=2)
+    assert [run.status.attempt for run in again] == [1, 1]
+    assert again[1].status.state == "COMPLETED"
+    with pytest.raises(ConfigError, match="another recipe"):
+        run_many([asked[1]], names=["one"])
+    with pytest.raises(ConfigError, match="exists already"):
+        run_many(asked[:1], names=["one"], exist_ok=False)
+    assert first.status.state == "COMPLETED"
+
+
+def test_an_interrupted_sweep_stops_its_runs_and_a_rerun_resumes_them(runs, tiny):
+    long = {**tiny, "optim.epochs": 400}
+    code = (
+        "from twist.runs.config import with_fields; from twist.runs.recipes import recipe;"
+        "from twist.runs.sweep import run_many;"
+        f"run_many([with_fields(recipe('digits'), {long!r})] * 2, names=['one', 'two'], jobs=1)"
+    )
+    sweep = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 60
+    while not (runs / "one").exists() or attach("one").status.step < 3:
+        assert time.monotonic() < deadline, "it never began"
+        time.sleep(0.05)
+    sweep.send_signal(signal.SIGINT)
+    assert sweep.wait(timeout=60) != 0
+    stopped = attach("one").status
+    assert (stopped.state, attach("two").status.state) == ("STOPPED", "CREATED")
+    (resumed,) = run_many([with_fields(recipe("digits"), long)], names=["one"])
+    assert resumed.status.state == "COMPLETED"
+    resumed.record.poll()
+    assert resumed.record.last("start")["from_step"] == stopped.step
+
+
+@pytest.mark.parametrize(
+    ("names", "jobs", "said"),
+    [
+        (["one"], None, "one name for each"),
+        (["one", "one"], None, "given twice"),
+        (["one", "../two"], None, "cannot name a folder"),
+        (["one", "two"], 0, "jobs is 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_anything_starts(runs, tiny, names, jobs, said):
+    with pytest.raises(ConfigError, match=said):
+        run_many([tiny_recipe(tiny)] * 2, names=names, jobs=jobs)
+    assert not runs.exists()
+
+
+def test_when_one_recipe_cannot_be_no_folder_is_left(runs, tiny):
+    with pytest.raises(ConfigError, match="only 200 images"):
+        run_many([tiny_recipe(tiny), tiny_recipe(tiny, **{"optim.batch_size": 300})], names=["one", "two"])
+    assert os.listdir(runs) == []

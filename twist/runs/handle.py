@@ -1,0 +1,266 @@
+"""A handle on one run: what its folder knows, and what may be asked of its training process."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twist.runs.config import ConfigError, Recipe
+from twist.runs.lock import fcntl, lock_holder
+from twist.runs.record import RunRecord
+from twist.runs.status import Status, end_record, read_status
+from twist.runs.store import write_json
+from twist.runs.supervisor import HELD_BY_ANOTHER, who_holds
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from twist.runs.clustering import ClusterScores
+    from twist.runs.verdict import Verdict
+
+#: Variables by which the libraries under numpy and torch learn how many threads they may start.
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class TrainingFailed(RuntimeError):
+    """A run that ended in an error; the message holds the remote error, its traceback and the end of its log."""
+
+
+class Run:
+    """A handle on one run: everything it knows stands in the run's folder, so any number of handles agree.
+
+    Examples
+    --------
+    ::
+
+        run = twist.launch("digits")
+        run.status
+        run.wait()
+        run.verdict
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.record = RunRecord(self.path)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}, {self.status})"
+
+    def __fspath__(self) -> str:
+        return str(self.path)
+
+    @property
+    def name(self) -> str:
+        """Name of the run: its folder's name."""
+        return self.path.name
+
+    @property
+    def recipe(self) -> Recipe:
+        """The recipe it was made with."""
+        return self.record.recipe
+
+    @property
+    def status(self) -> Status:
+        """How it is right now."""
+        return read_status(self.path)
+
+    @property
+    def metrics(self) -> pd.DataFrame:
+        """Training metrics so far, indexed by step."""
+        self.record.poll()
+        return self.record.metrics()
+
+    @property
+    def verdict(self) -> Verdict:
+        """Which collapse, if any, why, and what to change."""
+        from twist.runs.verdict import verdict
+
+        self.record.poll()
+        return verdict(self.record)
+
+    @property
+    def scores(self) -> ClusterScores | None:
+        """Agreement of the newest assignments with the labels, or None without labels or snapshots."""
+        from twist.runs.clustering import scores_of
+
+        self.record.poll()
+        return scores_of(self.record)
+
+    @property
+    def pixel_kmeans_accuracy(self) -> float | None:
+        """Matched accuracy of k-means on the thumbnails' pixels, the baseline beside `scores`.
+
+        None when the images are too large, and when classes and labels differ in number: a one-to-one matching of
+        many clusters to few labels says little.
+        """
+        from twist.runs.clustering import pixel_kmeans_scores
+
+        watch = self.record.watch()
+        if watch is None or watch.labels is None or len(set(watch.labels) - {-1}) != self.recipe.network.num_classes:
+            return None
+        scores = pixel_kmeans_scores(watch, self.recipe.network.num_classes)
+        return None if scores is None else scores.matched_accuracy
+
+    @property
+    def train_seconds(self) -> float:
+        """Seconds of training over all attempts, from the first step's start to each attempt's last event."""
+        self.record.poll()
+        return self.record.train_seconds
+
+    def wait(self, timeout_s: float | None = None, *, on_poll: Callable[[Run], Any] | None = None) -> Status:
+        """Return when the run has ended; an error that ended it is raised here, with its remote traceback.
+
+        Parameters
+        ----------
+        timeout_s
+            Longest wait; none waits for ever.
+        on_poll
+            Called about four times a second with this handle.
+
+        Raises
+        ------
+        ConfigError
+            When the recipe or the data were at fault: one sentence.
+        TrainingFailed
+            For any other error.
+        TimeoutError
+            When ``timeout_s`` went by first; the run goes on.
+        KeyboardInterrupt
+            When the person interrupted the waiting; the run goes on, `stop` ends it.
+        """
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        try:
+            while True:
+                status = self.status
+                if on_poll is not None:
+                    on_poll(self)
+                if not status.alive:
+                    break
+                if deadline is not None and time.monotonic() > deadline:
+                    raise TimeoutError(f"{self.name} still {status}; it goes on")
+                time.sleep(0.25)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt(f"stopped waiting; run {self.name} goes on, run.stop() ends it") from None
+        if status.state == "FAILED":
+            self._raise_failure(status)
+        return status
+
+    @property
+    def failure_kind(self) -> str | None:
+        """Why its newest attempt failed, in a word: config, error (of the training), vanished (killed), or None."""
+        status = self.status
+        return end_record(self.path, status.attempt).get("kind") if status.state == "FAILED" else None
+
+    def _raise_failure(self, status: Status) -> None:
+        end = end_record(self.path, status.attempt)
+        if end.get("kind") == "config":
+            raise ConfigError(end["message"])
+        parts = [f"run {self.name} failed at step {status.step}: {status.message}"]
+        if end.get("traceback"):
+            parts.append(f"Traceback of the training process:\n{end['traceback'].rstrip()}")
+        if end.get("log"):
+            parts.append("End of its log:\n" + "\n".join(end["log"]))
+        raise TrainingFailed("\n\n".join(parts))
+
+    def wait_until_free(self, timeout_s: float = 10.0) -> None:
+        """Return when no process holds the run any more."""
+        deadline = time.monotonic() + timeout_s
+        while lock_holder(self.path) and time.monotonic() < deadline:
+            time.sleep(0.05)
+
+    def request(self, operation: str, **fields: Any) -> str:
+        """Leave a request for the trainer; it is read at the next step and acknowledged by an event.
+
+        Returns the request's id, which the event ``request`` repeats.
+        """
+        identity = f"{time.time_ns()}-{secrets.token_hex(4)}"
+        (self.path / "control").mkdir(exist_ok=True)
+        write_json(self.path / "control" / f"{identity}.json", {"id": identity, "operation": operation, **fields})
+        return identity
+
+    def stop(self, *, wait: bool = True, timeout_s: float = 120.0) -> Status:
+        """Checkpoint and end the training process; `resume` goes on exactly where it was."""
+        if self.status.alive:
+            self.request("stop")
+            if wait:
+                self._wait_for(lambda status: not status.alive, timeout_s)
+        return self.status
+
+    def checkpoint(self) -> None:
+        """Ask for a checkpoint at the next step."""
+        if not self.status.alive:
+            raise ConfigError(f"run {self.name} is {self.status}: only a living run can write a checkpoint")
+        self.request("checkpoint")
+
+    def hold(self) -> None:
+        """Ask the trainer to pause at the next step and stay in memory; `proceed` goes on."""
+        self.request("hold")
+
+    def proceed(self) -> None:
+        """Let a held trainer go on."""
+        self.request("continue")
+
+    def resume(self) -> Run:
+        """Go on from the newest checkpoint in a new process; a completed run is left as it is."""
+        status = self.status
+        if status.alive:
+            raise ConfigError(f"run {self.name} is {status}: it needs no resuming")
+        if status.state == "COMPLETED":
+            raise ConfigError(f"run {self.name} is complete ({status.step} steps): launch a longer recipe instead")
+        start(self.path)
+        return self
+
+    def _wait_for(self, done: Callable[[Status], bool], timeout_s: float) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not done(self.status):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} has not answered in {timeout_s:.0f} s; it is {self.status}")
+            time.sleep(0.1)
+
+
+def start(path: Path, *, threads: int | None = None) -> None:
+    """Start a training process on a run that has none, detached from this one.
+
+    Parameters
+    ----------
+    path
+        The run folder.
+    threads
+        Threads it computes with; none leaves that to torch and to the environment: one per core.
+
+    Raises
+    ------
+    ConfigError
+        When another process works on the run, or the system cannot start one apart from this.
+    TrainingFailed
+        When its supervisor did not start; the message holds the end of its log.
+    """
+    if fcntl is None:
+        raise ConfigError("this system has no process locks: train in the notebook's own process with twist.train(...)")
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    if threads is not None:
+        environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
+    # TWIST_RUNS and the working folder travel along, so that relative paths of the recipe mean the same there.
+    with open(path / "supervisor.log", "ab") as log:
+        starter = subprocess.run(
+            [sys.executable, "-m", "twist.runs.supervisor", str(path)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env=environment,
+            check=False,
+        )
+    if starter.returncode == HELD_BY_ANOTHER and lock_holder(path):
+        raise ConfigError(f"{who_holds(path)} works on run {path.name} already: attach to it, or stop it first")
+    if starter.returncode != 0:
+        raise TrainingFailed(
+            f"the supervisor of {path.name} did not start (status {starter.returncode}):\n"
+            + (path / "supervisor.log").read_text(errors="replace")[-2000:]
+        )
