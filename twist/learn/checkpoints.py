@@ -50,6 +50,8 @@ def save(run: Path, state: TrainState, facts: dict[str, Any], *, keep: int) -> P
     }
     if state.teacher is not None:
         files["teacher.safetensors"] = save_tensors(_dense(state.teacher.state_dict()))
+    if state.visits is not None:
+        files["visits.safetensors"] = save_tensors(_dense(state.visits.state()))
     write_sealed_folder(folder, files, {"step": state.step})
     read_manifest(folder, verify=True)
     for old in checkpoint_folders(run)[:-keep]:
@@ -105,6 +107,9 @@ def load(folder: Path, state: TrainState) -> dict[str, Any]:
         raise RecordError(f"{folder.name} holds another network's weights: {error}") from error
     if state.teacher is not None:
         state.teacher.load_state_dict(load_tensors((folder / "teacher.safetensors").read_bytes()))
+    visits = folder / "visits.safetensors"
+    if state.visits is not None and visits.is_file():  # older versions kept none
+        state.visits.load_state(load_tensors(visits.read_bytes()))
     moments = load_tensors((folder / "optimizer.safetensors").read_bytes())
     state.optimizer.load_state_dict(
         {"state": _join(moments, details["optimizer_scalars"]), "param_groups": details["optimizer_groups"]}

@@ -7,6 +7,7 @@ import functools
 from collections.abc import Callable
 
 import torch
+from jaxtyping import Int64
 from torch import Tensor
 
 from twist.learn.batches import Batches
@@ -50,8 +51,8 @@ class Feed:
     ):
         self.recipe, self.device, self.steps_per_epoch, self.extra = recipe, device, steps_per_epoch, extra
         self._num_images = len(images)
-        # A pure function of the epoch, asked for at every step.
-        self._order: Callable[..., Tensor] = functools.lru_cache(maxsize=1)(permutation)
+        # A pure function of the epoch, asked for at every step; at an epoch's end the next one's is under way.
+        self._order: Callable[..., Tensor] = functools.lru_cache(maxsize=2)(permutation)
         num_steps = recipe.total_epochs * steps_per_epoch
         self._batches = Batches(images, self._rows_of, num_steps, device)
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
@@ -79,6 +80,10 @@ class Feed:
             with torch.cuda.stream(self._stream):
                 self._prepared = step, self._make(step)
 
+    def order(self, epoch: int) -> Int64[Tensor, " N"]:
+        """Rows of all images in the order in which an epoch (0 is the first) takes them; the last may fill no batch."""
+        return self._order(self._num_images, seed=self.recipe.seed, epoch=epoch)
+
     def close(self) -> None:
         """End what reads images in the background."""
         self._batches.close()
@@ -86,7 +91,7 @@ class Feed:
     def _rows_of(self, step: int) -> Tensor:
         epoch, index = divmod(step, self.steps_per_epoch)
         size = self.recipe.optim.batch_size
-        return self._order(self._num_images, seed=self.recipe.seed, epoch=epoch)[index * size : (index + 1) * size]
+        return self.order(epoch)[index * size : (index + 1) * size]
 
     def _make(self, step: int) -> list[Tensor]:
         batch, ids = self._batches.batch(step)

@@ -25,6 +25,7 @@ from twist.learn.readings import Reading, Readings
 from twist.learn.schedules import StepValues, values_at
 from twist.learn.step import StepReport, TrainState, evaluate_loss, make_teacher, move_weights, over_processes
 from twist.learn.view_parameters import NUM_GLOBAL_VIEWS
+from twist.learn.visits import Visits
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.attempts import attempt_folder
 from twist.runs.batch import batch_warnings
@@ -127,8 +128,10 @@ class Loop:
         return True
 
     def advance(self) -> None:
-        """Take one step, then the snapshot and the checkpoint that are due."""
+        """Take one step, then what is due: the end of an epoch, a snapshot, a checkpoint."""
         self._train_step()
+        if self.step % self.steps_per_epoch == 0:
+            self._end_epoch()
         if self._due(self.recipe.record.snapshot_every_epochs):
             self._snapshot(self.watched)
         if self._due(self.recipe.record.checkpoint_every_epochs):
@@ -146,7 +149,15 @@ class Loop:
         whiten_first_layer(network, images, recipe)
         network = network.to(self.device).to(memory_format=torch.channels_last)
         teacher = make_teacher(network) if recipe.teacher.enabled else None
-        return TrainState(network, make_optimizer(network, recipe.optim), teacher)
+        state = TrainState(network, make_optimizer(network, recipe.optim), teacher)
+        if recipe.record.train_samples:
+            state.visits = Visits(
+                len(images),
+                steps_per_epoch=self.steps_per_epoch,
+                batch_size=recipe.optim.batch_size,
+                device=self.device,
+            )
+        return state
 
     def close(self) -> None:
         """End what reads images in the background."""
@@ -189,6 +200,7 @@ class Loop:
             from_step=self.step,
             steps_per_epoch=self.steps_per_epoch,
             total_steps=self.total_steps,
+            snapshot_every_steps=self._every(self.recipe.record.snapshot_every_epochs),
             batch_size=self.recipe.optim.batch_size,
             num_images=len(images),
             num_classes=self.recipe.network.num_classes,
@@ -253,6 +265,7 @@ class Loop:
     def _watch(self, images: datasets.ImageSet) -> Tensor:
         """Choose the watch images and write down, once, what views show of them."""
         chosen = snapshots.watch_indices(len(images), self.recipe.record.watch_images, images.labels)
+        self.watch_rows = chosen.numpy()
         watched = images.images[chosen]
         if not (self.path / "watch" / "manifest.json").is_file():
             self.writer.watch(
@@ -276,6 +289,8 @@ class Loop:
         compute.begin_step(recipe.compute.compile)
         views = self.feed.views(self.step)
         report = evaluate_loss(state, views, recipe, values, extra=self.extra_term, precision=self.precision)
+        if state.visits is not None:
+            state.visits.put(self.step, report.global_logits, temperature=recipe.objective.temperature)
         gradient_norm = move_weights(state, report.total, recipe, values)
         named = {**report.named(), "gradient_norm": gradient_norm}
         self.readings.put(self.step, list(named), over_processes(named), self._known(report, values))
@@ -369,13 +384,25 @@ class Loop:
     def _epoch(self) -> float:
         return self.step / self.steps_per_epoch
 
+    def _every(self, epochs: float) -> int:
+        """Steps between two of what is due every so many epochs."""
+        return max(1, round(epochs * self.steps_per_epoch))
+
     def _due(self, every_epochs: float) -> bool:
-        every = max(1, round(every_epochs * self.steps_per_epoch))
-        return self.step % every == 0 or self.step == self.total_steps
+        return self.step % self._every(every_epochs) == 0 or self.step == self.total_steps
+
+    def _end_epoch(self) -> None:
+        if self.state.visits is not None:
+            epoch = self.step // self.steps_per_epoch
+            self.writer.epoch(epoch, self.step, self.state.visits.end_epoch(self.feed.order(epoch - 1)))
 
     def _snapshot(self, watched: Tensor) -> None:
         self._read(self.readings.all())
-        columns, summary = snapshots.take(self.state.network, watched, self.recipe)
+        agreement = None
+        if self.state.visits is not None:
+            order = self.feed.order(self.step // self.steps_per_epoch)
+            agreement = self.state.visits.take_agreement(self.step, order)[self.watch_rows]
+        columns, summary = snapshots.take(self.state.network, watched, self.recipe, agreement=agreement)
         self.writer.snapshot(self.step, self._epoch(), columns, summary)
         self._restart_clock()
 

@@ -18,7 +18,11 @@ TOP_CLASSES = 3
 
 @torch.no_grad()
 def take(
-    network: TwistNet, images: Shaped[Tensor, "M channels H W"], recipe: Recipe
+    network: TwistNet,
+    images: Shaped[Tensor, "M channels H W"],
+    recipe: Recipe,
+    *,
+    agreement: np.ndarray | None = None,
 ) -> tuple[dict[str, np.ndarray], dict[str, float]]:
     """A snapshot: per-sample columns, and their summary under ``watch/…`` names.
 
@@ -32,6 +36,8 @@ def take(
         uint8 watch images, on any device.
     recipe
         Its views say how an image is presented, its objective the temperature.
+    agreement
+        The column of that name, which training counted; None where it was not kept.
 
     Returns
     -------
@@ -65,10 +71,12 @@ def take(
         "mean_probs": information.mean_log_probs(log_probs).exp(),
     }
     summary = diagnostics.summarize_images(all_logits, all_features, temperature=temperature)
-    return (
-        {name: column.cpu().numpy() for name, column in columns.items()},
-        {f"watch/{name}": value for name, value in summary.items()},
-    )
+    kept = {name: column.cpu().numpy() for name, column in columns.items()}
+    if agreement is not None:
+        kept["agreement"] = agreement
+        if not np.isnan(agreement).all():
+            summary["agreement"] = float(np.nanmean(agreement))
+    return kept, {f"watch/{name}": value for name, value in summary.items()}
 
 
 def watch_indices(count: int, limit: int, labels: Tensor | None) -> Tensor:

@@ -18,6 +18,7 @@ from twist.learn.objective import LossTerms, teacher_loss, twist_loss
 from twist.learn.own_code import call_own
 from twist.learn.schedules import StepValues
 from twist.learn.self_label import SelfLabelTerms, self_label_loss
+from twist.learn.visits import Visits
 from twist.runs.config import ConfigError, Recipe, TeacherConfig
 
 ExtraTerm = Callable[[Sequence[Tensor], Tensor], Tensor]
@@ -25,12 +26,16 @@ ExtraTerm = Callable[[Sequence[Tensor], Tensor], Tensor]
 
 @dataclass
 class TrainState:
-    """What a step changes: the network, its optimizer and teacher, and the number of steps done."""
+    """What a step changes: the network, its optimizer and teacher, the number of steps done, and what it saw of images.
+
+    ``visits`` is None where that is not kept.
+    """
 
     network: TwistNet
     optimizer: torch.optim.Optimizer
     teacher: TwistNet | None = None
     step: int = 0
+    visits: Visits | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,11 @@ class StepReport:
     def logits(self) -> list[Float[Tensor, "N C"]]:
         """Logits of the head that speaks, one tensor per view; with several heads the device is waited for."""
         return list(self.logits_of_heads[0 if self.speaking is None else int(self.speaking)])
+
+    @property
+    def global_logits(self) -> Float[Tensor, "2 N C"]:
+        """Logits of the head that speaks, of the two global views; without gradient, and without waiting."""
+        return _pick(self.speaking, [logits[:2].detach() for logits in self.logits_of_heads])
 
     def named(self) -> dict[str, Tensor]:
         """Loss and terms by name, scalars on the device."""
