@@ -9,9 +9,11 @@ import numpy as np
 from twist.runs.bounds import sharpness_floor
 from twist.runs.config import Recipe
 from twist.runs.folders import create_run
-from twist.runs.record import RunWriter
+from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunWriter
 
 KINDS = ("healthy", "uniform", "one-class", "partial", "inconsistent", "not-finite", "early")
+#: Kinds that only histories tell: "noise" is sharp and diverse, and gives every image another class at each snapshot.
+HISTORY_KINDS = ("noise",)
 
 
 def make_run(
@@ -27,8 +29,13 @@ def make_run(
     labels: bool = True,
     label_names: list[str] | None = None,
     ended: bool = True,
+    histories: bool = False,
 ) -> Path:
-    """A run folder as the trainer writes it, with curves and snapshots of the named kind."""
+    """A run folder as the trainer writes it, with curves and snapshots of the named kind.
+
+    With ``histories`` it keeps what came with later versions: the samples of every epoch, and of every snapshot the
+    agreement in training and the spectrum of the features.
+    """
     rng = np.random.default_rng(0)
     recipe = Recipe(name="synthetic").replace(network__num_classes=num_classes, optim__epochs=epochs)
     path = create_run(recipe, name=name, root=root)
@@ -67,7 +74,12 @@ def make_run(
             writer.metrics(step, step / steps_per_epoch, _terms(kind, share, num_classes, rng))
         if step in at:
             columns = _columns(kind, share, truth, num_classes, rng)
+            if histories:
+                columns |= _late_columns(columns, first=step == 0)
             writer.snapshot(step, step / steps_per_epoch, columns, _summary(columns))
+        if histories and step and step % steps_per_epoch == 0:
+            seen = _columns(kind, share, truth, num_classes, np.random.default_rng(step))
+            writer.epoch(step // steps_per_epoch, step, _epoch_samples(seen))
     writer.event("end", step=steps, reason="failed" if kind == "not-finite" else "completed")
     writer.close()
     if ended:
@@ -75,6 +87,40 @@ def make_run(
 
         reason = "failed" if kind == "not-finite" else "completed"
         (path / "attempts" / "0001" / "end.json").write_text(json.dumps({"reason": reason, "step": steps}))
+    return path
+
+
+def make_history(
+    root: Path,
+    assignments: np.ndarray,
+    *,
+    num_classes: int,
+    confidences: np.ndarray | float = 0.9,
+    entropies: np.ndarray | float = 0.3,
+    agreements: np.ndarray | None = None,
+    labels: np.ndarray | None = None,
+) -> Path:
+    """A run folder of snapshots at steps 0, 10, 20, … with these assignments ``[T, M]``, and the rest as given."""
+    count, num_samples = np.shape(assignments)
+    path = create_run(Recipe(name="history").replace(network__num_classes=num_classes), root=root)
+    writer = RunWriter(path, 1)
+    writer.watch(np.zeros((num_samples, 1, 4, 4), np.uint8), np.arange(num_samples), labels)
+    confidences, entropies = (np.broadcast_to(x, (count, num_samples)) for x in (confidences, entropies))
+    for now, assignment in enumerate(np.asarray(assignments, np.int32)):
+        confidence = confidences[now].astype(np.float32)
+        columns = {
+            "assignment": assignment,
+            "confidence": confidence,
+            "sample_entropy": entropies[now].astype(np.float32),
+            "top_classes": np.stack([assignment, (assignment + 1) % num_classes], 1),
+            "top_probs": np.stack([confidence, 1 - confidence], 1),
+            "features": np.zeros((num_samples, 4), np.float16),
+            "mean_probs": (np.bincount(assignment, minlength=num_classes) / num_samples).astype(np.float32),
+        }
+        if agreements is not None:
+            columns["agreement"] = agreements[now].astype(np.float32)
+        writer.snapshot(10 * now, float(now), columns, {})
+    writer.close()
     return path
 
 
@@ -91,8 +137,9 @@ def _terms(kind: str, share: float, num_classes: int, rng: np.random.Generator) 
         "inconsistent": (sharp, top - 0.01, 1 + 2 * share, 0.2, 1.0),
         "not-finite": (top - 0.5, top, 0.8 if share < 0.9 else float("nan"), 0.2, 1.0),
         "early": (top - 0.5, top, 0.8, 0.2, 1.0),
+        "noise": (sharp, top - 0.01, 0.1, 0.95, 1.0),
     }[kind]
-    sharpness = max(floor if kind in ("healthy", "inconsistent") else 0.0, sharpness + noise)
+    sharpness = max(floor if kind in ("healthy", "inconsistent", "noise") else 0.0, sharpness + noise)
     return {
         "train/total": consistency + sharpness - diversity,
         "train/consistency": consistency,
@@ -115,9 +162,11 @@ def _terms(kind: str, share: float, num_classes: int, rng: np.random.Generator) 
 
 def _columns(kind, share, truth, num_classes, rng) -> dict[str, np.ndarray]:
     count = len(truth)
-    strength = {"uniform": 0.01, "one-class": 1.0, "early": 0.5}.get(kind, 0.5 + 4 * share)
+    strength = {"uniform": 0.01, "one-class": 1.0, "early": 0.5, "noise": 8.0}.get(kind, 0.5 + 4 * share)
     logits = 0.7 * rng.standard_normal((count, num_classes))
     target = {"one-class": np.zeros_like(truth), "partial": truth % 2}.get(kind, truth)
+    if kind == "noise":
+        target = rng.permutation(truth)
     logits *= 0.01 if kind == "uniform" else 1
     logits[np.arange(count), target] += 8 * share if kind == "one-class" else strength
     probs = np.exp(logits - logits.max(1, keepdims=True))
@@ -134,6 +183,25 @@ def _columns(kind, share, truth, num_classes, rng) -> dict[str, np.ndarray]:
         "features": features.astype(np.float16),
         "mean_probs": probs.mean(0).astype(np.float32),
     }
+
+
+def _late_columns(columns: dict[str, np.ndarray], *, first: bool) -> dict[str, np.ndarray]:
+    agreement = columns["confidence"].copy()
+    agreement[-1] = np.nan  # never visited
+    spectrum = np.linalg.svd(columns["features"].astype(np.float32), compute_uv=False)
+    return {
+        "agreement": np.full_like(agreement, np.nan) if first else agreement,
+        "feature_spectrum": (spectrum / spectrum.sum())[:64].astype(np.float32),
+    }
+
+
+def _epoch_samples(columns: dict[str, np.ndarray]) -> np.ndarray:
+    samples = np.zeros(len(columns["assignment"]), EPOCH_SAMPLES)
+    samples["sample_entropy"] = columns["sample_entropy"]
+    samples["assignment"] = columns["assignment"]
+    samples["agreement"] = columns["confidence"] > 0.5
+    samples[-1] = (np.nan, -1, NOT_VISITED)
+    return samples
 
 
 def _summary(columns: dict[str, np.ndarray]) -> dict[str, float]:

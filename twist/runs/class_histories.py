@@ -146,7 +146,7 @@ def class_flow(record: RunRecord, earlier_step: int, later_step: int) -> ClassFl
     RecordError
         When there is no snapshot at one of the steps, or its assignment is damaged.
     """
-    before, after = (record.snapshot(step).assignment for step in (earlier_step, later_step))
+    before, after = (_assignment(record, step) for step in (earlier_step, later_step))
     counts = _counts(before, after, record.recipe.network.num_classes)
     lived, lives = _living(counts.sum(1)), _living(counts.sum(0))
     between = counts * np.outer(lived, lives)
@@ -169,13 +169,18 @@ def stability_at(record: RunRecord, step: int) -> float:
     steps = steps_until(record, step)
     if len(steps) < 2 or steps[-1] != step:
         return np.nan
-    count = watch_count(record)
-    paths = [record.path / "snapshots" / step_folder(each) / "assignment.npy" for each in steps[-2:]]
     try:
-        before, after = (read_rows(path, 0, count, count) for path in paths)
+        before, after = (_assignment(record, each) for each in steps[-2:])
     except RecordError:
         return np.nan
     return _same(before, after, record.recipe.network.num_classes)
+
+
+def _assignment(record: RunRecord, step: int) -> np.ndarray:
+    if step not in record.snapshot_steps():
+        raise RecordError(f"run {record.name} has no snapshot at step {step}: give one of its snapshot steps")
+    count = watch_count(record)
+    return read_rows(record.path / "snapshots" / step_folder(step) / "assignment.npy", 0, count, count)
 
 
 def _known(classes: np.ndarray, num_classes: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import io
+import math
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, step_folder
 
 #: Columns with one value per image, and how each is read: file, type, what stands where nothing could be read.
-_COLUMNS = {
+COLUMNS = {
     "sample_entropy": ("sample_entropy.npy", np.float32, np.nan),
     "confidence": ("confidence.npy", np.float32, np.nan),
     "margin": ("top_probs.npy", np.float32, np.nan),
@@ -52,7 +53,7 @@ class Through(NamedTuple):
     damaged: tuple[str, ...]
 
 
-def column_through_time(record: RunRecord, name: str, until: int | None = None, *, image: int | None = None) -> Through:
+def column_through_time(record: RunRecord, name: str, until: int | None = None) -> Through:
     """One column of every snapshot in force.
 
     Parameters
@@ -64,30 +65,40 @@ def column_through_time(record: RunRecord, name: str, until: int | None = None, 
         `twist.runs.watched.Snapshot`.
     until
         Leave out snapshots of later steps.
-    image
-        Read this watch image alone, the values then are ``[T, 1]``; none reads all.
 
     Raises
     ------
     ValueError
-        When there is no such column, or no such image.
+        When there is no such column.
     RecordError
         When the watch images are damaged. A damaged snapshot spoils its own row alone.
     """
-    if name not in _COLUMNS:
-        raise ValueError(f"no column {name!r} can be followed through time: give one of {', '.join(_COLUMNS)}")
+    if name not in COLUMNS:
+        raise ValueError(f"no column {name!r} can be followed through time: give one of {', '.join(COLUMNS)}")
     count = watch_count(record)
-    if image is not None:
-        check_image(record, image, count)
-    first, last = (0, count) if image is None else (image, image + 1)
-    file, dtype, missing = _COLUMNS[name]
-    steps = steps_until(record, until)
+    return _through(record, name, steps_until(record, until), 0, count, count)
+
+
+def columns_of_image(record: RunRecord, image: int, until: int | None = None) -> dict[str, Through]:
+    """Every column of `column_through_time`, of one watch image alone: values are ``[T, 1]``.
+
+    Raises
+    ------
+    ValueError
+        When there is no such image.
+    """
+    steps, count = steps_until(record, until), watch_count(record)
+    check_image(record, image, count)
+    return {name: _through(record, name, steps, image, image + 1, count) for name in COLUMNS}
+
+
+def _through(record: RunRecord, name: str, steps: list[int], first: int, last: int, count: int) -> Through:
+    file, dtype, missing = COLUMNS[name]
     values = np.full((len(steps), last - first), missing, dtype)
     damaged = []
     for row, step in enumerate(steps):
-        path = record.path / "snapshots" / step_folder(step) / file
         try:
-            column = read_rows(path, first, last, count)
+            column = read_rows(os.path.join(record.path, "snapshots", step_folder(step), file), first, last, count)
             values[row] = _margin(column) if name == "margin" else column
         except RecordError as error:
             if not (isinstance(error, MissingColumn) and name in _OPTIONAL):
@@ -123,7 +134,7 @@ def check_image(record: RunRecord, image: int, count: int) -> None:
         raise ValueError(f"run {record.name} watches {count} images, so there is no image {image}: {span}")
 
 
-def read_rows(path: Path, first: int, last: int, count: int) -> np.ndarray:
+def read_rows(path: str | Path, first: int, last: int, count: int) -> np.ndarray:
     """Rows ``first`` to ``last - 1`` of an ``.npy`` file of ``count`` rows, copied into memory.
 
     Raises
@@ -133,25 +144,28 @@ def read_rows(path: Path, first: int, last: int, count: int) -> np.ndarray:
     RecordError
         When it cannot be read, or its size or its number of rows is another.
     """
-    name = f"{path.parent.name}/{path.name}"
     try:
         with open(path, "rb", buffering=0) as file:
             head = file.read(_HEADER_BYTES)
             start = 10 + int.from_bytes(head[8:10], "little")
             dtype, shape = _parse_header(head[:start])
-            row = dtype.itemsize * int(np.prod(shape[1:]))
+            row = dtype.itemsize * math.prod(shape[1:])
             size, expected = os.fstat(file.fileno()).st_size, start + row * shape[0]
             if size != expected:
-                raise RecordError(f"{name} has {size} bytes, not {expected}: it is damaged")
+                raise RecordError(f"{_spell(path)} has {size} bytes, not {expected}: it is damaged")
             if shape[0] != count:
-                raise RecordError(f"{name} has {shape[0]} rows, not {count}: it is damaged")
+                raise RecordError(f"{_spell(path)} has {shape[0]} rows, not {count}: it is damaged")
             file.seek(start + row * first)
             content = file.read(row * (last - first))
         return np.frombuffer(content, dtype).reshape(last - first, *shape[1:])
     except FileNotFoundError as error:
-        raise MissingColumn(f"{name} is missing") from error
+        raise MissingColumn(f"{_spell(path)} is missing") from error
     except (OSError, ValueError, IndexError) as error:
-        raise RecordError(f"{name} cannot be read: {error}") from error
+        raise RecordError(f"{_spell(path)} cannot be read: {error}") from error
+
+
+def _spell(path: str | Path) -> str:
+    return "/".join(Path(path).parts[-2:])
 
 
 @functools.lru_cache(maxsize=256)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from twist.runs.clustering import ClusterScores, cluster_scores
-from twist.runs.columns import check_image, column_through_time, read_rows, steps_until, watch_count
+from twist.runs.columns import check_image, column_through_time, columns_of_image, read_rows, steps_until, watch_count
 from twist.runs.record import NOT_VISITED, RunRecord, epoch_file
 from twist.runs.store import RecordError, step_folder
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 HELD_SNAPSHOTS = 3
 LABEL_SCORES = ("matched_accuracy", "nmi", "ami", "ari")
 PROBES = ("watch/knn_accuracy", "watch/linear_accuracy")
-_SAMPLE_COLUMNS = ("sample_entropy", "confidence", "margin", "assignment", "agreement")
 
 
 def confident_above(num_classes: int) -> float:
@@ -64,7 +63,7 @@ def sample_history(record: RunRecord, index: int, until: int | None = None) -> p
     """
     import pandas as pd
 
-    columns = {name: column_through_time(record, name, until, image=index) for name in _SAMPLE_COLUMNS}
+    columns = columns_of_image(record, index, until)
     table = pd.DataFrame(
         {name: through.values[:, 0] for name, through in columns.items()},
         index=pd.Index(columns["assignment"].steps, name="step"),
