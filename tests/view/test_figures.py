@@ -199,16 +199,6 @@ def test_arrays_travel_as_small_binary_numbers(tmp_path):
                 assert not isinstance(values, np.ndarray) or values.dtype in (np.float32, object)
 
 
-def test_the_plane_shades_the_possible_and_names_its_corners(tmp_path):
-    figure = all_figures(record_of(tmp_path))["plane"]
-    triangle = figure.layout.shapes[0]
-    assert triangle.type == "path" and triangle.path.startswith("M 0,0 L 0,2.30")
-    for corner in ("healthy", "uniform", "one-class"):
-        assert corner in texts(figure)
-    now = figure.data[-1]
-    assert now.name == "batches now" and len(now.x) == 1 and now.y[0] > now.x[0]
-
-
 def test_unused_classes_are_crossed_out_and_counted(tmp_path):
     record = record_of(tmp_path, "partial")
     figure = figures.class_usage(record.snapshot(), figures.Scene.of(record))
@@ -252,8 +242,14 @@ def test_the_overview_has_the_same_traces_whatever_the_run(tmp_path, kind):
         "mutual information of the watch images",
         "a term was not finite",
         None,
+        "out of reach of batches",
+        "lines of equal information",
+        "groups told apart",
         "path of the batches",
+        "time along the path",
         "path of the watch images",
+        "start of the batches",
+        "marked step",
         "batches now",
         "class usage",
         "unused class",
@@ -266,7 +262,7 @@ def test_an_empty_run_says_that_nothing_is_recorded(tmp_path):
     from twist.runs.folders import create_run
 
     figure = figures.overview(RunRecord(create_run(Recipe(), name="new", root=tmp_path)))
-    assert len(figure.data) == 13
+    assert len(figure.data) == 19
     assert "no step recorded yet" in texts(figure) and "no snapshot recorded yet" in texts(figure)
 
 

@@ -1,8 +1,8 @@
-"""Figures over the steps: the terms of the loss as curves, and the run's way through the entropy plane."""
+"""The terms of the loss over the steps."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -10,14 +10,13 @@ from twist.runs.bounds import log_classes, mutual_information_cap, sharpness_flo
 from twist.view.labels import Box, free_box, spread
 from twist.view.panels import Panel, single
 from twist.view.scene import Scene
-from twist.view.theme import ALARM, INKS, REFERENCE, REGION
+from twist.view.tables import MAX_POINTS, column, decimate, or_empty
+from twist.view.theme import ALARM, INKS, REFERENCE
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-MAX_POINTS = 2_000
-"""Points kept of a curve: more cannot be seen, and every update of a live figure sends them all."""
 # Pixels: what a line of a label takes, a character of a small one, and the way from the axis.
 _LINE, _CHARACTER, _MARGIN = 17.0, 5.6, 6.0
 _Curve = tuple[np.ndarray, np.ndarray]
@@ -45,41 +44,11 @@ _WORDS = {
 }
 
 
-def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``limit`` points of a curve that keep its ends, its smallest and its largest value in every stretch.
-
-    Examples
-    --------
-    >>> x = np.arange(100_000)
-    >>> len(decimate(x, np.sin(x / 50))[0]) <= 2_000
-    True
-    """
-    if len(x) <= limit:
-        return x, y
-    edges = np.linspace(0, len(x), limit // 2, dtype=int)
-    keep = {0, len(x) - 1}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        part = y[low:high]
-        keep.add(low + int(np.where(np.isfinite(part), part, np.inf).argmin()))
-        keep.add(low + int(np.where(np.isfinite(part), part, -np.inf).argmax()))
-    chosen = np.fromiter(sorted(keep), int)
-    return x[chosen], y[chosen]
-
-
-def _column(table: pd.DataFrame, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Steps and values of one column; a column that is not there is all gaps."""
-    steps = table.index.to_numpy(np.float32)
-    if name not in table:
-        return steps, np.full(len(steps), np.nan, np.float32)
-    values = table[name].to_numpy(np.float64, na_value=np.nan)
-    return steps, np.where(np.isfinite(values), values, np.nan).astype(np.float32)
-
-
 def curves_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: _Room = ALONE) -> Panel:
     """The panel of `entropy_curves`."""
     top = log_classes(scene.num_classes)
-    curves = {name: _column(metrics, f"train/{name}") for name in _CURVES}
-    watched = _column(snapshots, "watch/mutual_information")
+    curves = {name: column(metrics, f"train/{name}") for name in _CURVES}
+    watched = column(snapshots, "watch/mutual_information")
     finite = [values[np.isfinite(values)] for _, values in (*curves.values(), watched)]
     highest = 1.1 * max([top, *(float(values.max()) for values in finite if len(values))])
     steps = curves["consistency"][0]
@@ -140,7 +109,7 @@ def curves_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, r
     )
     # Plotly draws the right axis only if a trace belongs to it.
     panel.traces.append({"type": "scatter", "x": [None], "y": [None], "yaxis": "z", "hoverinfo": "skip"})
-    labelling = np.flatnonzero(np.isfinite(_column(metrics, "train/self_label_share")[1]))
+    labelling = np.flatnonzero(np.isfinite(column(metrics, "train/self_label_share")[1]))
     if len(labelling):
         begin = float(steps[labelling[0]])
         panel.line(begin, "self-labelling", across="x", on_paper=True, y=0.5, yanchor="middle", xanchor="right")
@@ -154,7 +123,7 @@ def _not_finite_steps(metrics: pd.DataFrame) -> np.ndarray:
     broken = np.zeros(len(metrics), bool)
     for name in _CURVES[:3]:
         if f"train/{name}" in metrics:
-            broken |= ~np.isfinite(_column(metrics, f"train/{name}")[1])
+            broken |= ~np.isfinite(column(metrics, f"train/{name}")[1])
     steps = metrics.index.to_numpy(np.float32)[broken] if len(metrics) else np.zeros(0, np.float32)
     return steps[np.linspace(0, len(steps) - 1, min(len(steps), MAX_POINTS), dtype=int)] if len(steps) else steps
 
@@ -268,125 +237,4 @@ def entropy_curves(
     snapshots
         Table of snapshot summaries, see `RunRecord.snapshot_metrics`.
     """
-    return single(curves_panel(metrics, _or_empty(snapshots), scene), dark=dark, height=440)
-
-
-def _or_empty(table: pd.DataFrame | None) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(index=pd.Index([], name="step")) if table is None else table
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The entropy plane
-
-
-def plane_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene) -> Panel:
-    """The panel of `entropy_plane`."""
-    top = log_classes(scene.num_classes)
-    panel = Panel(
-        title="Where the run stands",
-        note=scene.batches,
-        xaxis={"title": {"text": "sharpness H(Y|X), nats"}, "range": [-0.05 * top, 1.12 * top]},
-        yaxis={"title": {"text": "diversity H(Y), nats"}, "range": [-0.08 * top, 1.12 * top]},
-    )
-    panel.shapes.append(
-        {
-            "type": "path",
-            "path": f"M 0,0 L 0,{top:.5f} L {top:.5f},{top:.5f} Z",
-            "fillcolor": REGION,
-            "line": {"width": 1, "color": REFERENCE},
-            "layer": "below",
-            "xref": "x",
-            "yref": "y",
-        }
-    )
-    near = 0.015 * top
-    above: dict[str, Any] = {
-        "y": top,
-        "yanchor": "bottom",
-        "yshift": 6,
-        "size": 11,
-    }  # clear of the markers, which may lie on the edge
-    panel.note_at("<b>healthy</b>", x=near, xanchor="left", **above)
-    panel.note_at("<b>uniform</b> collapse", x=1.11 * top, xanchor="right", **above)
-    panel.note_at("<b>one-class</b> collapse", x=near * 3, y=0, xanchor="left", yanchor="middle", size=11)
-    panel.note_at("no information on this edge:<br>I = H(Y) − H(Y|X) = 0", x=1.11 * top, y=0.5 * top, xanchor="right")
-    floor = sharpness_floor(scene.num_classes, scene.temperature, scene.final_norm)
-    if floor > 0.1 * top:  # nearer to the corner it could not be told from it
-        panel.shapes.append(
-            {
-                "type": "line",
-                "xref": "x",
-                "yref": "y",
-                "x0": floor,
-                "x1": floor,
-                "y0": floor,
-                "y1": top,
-                "line": {"color": REFERENCE, "width": 1, "dash": "4px,3px"},
-                "layer": "below",
-            }
-        )
-        if 0.25 * top < floor < 0.62 * top:
-            panel.note_at("floor of batches", x=floor, xanchor="center", **{**above, "size": 10})
-        else:  # below the triangle, where no run goes
-            panel.note_at("floor of batches", x=floor, y=floor, xanchor="left", yanchor="top")
-    steps, conditional = _column(metrics, "train/sharpness")
-    marginal = _column(metrics, "train/diversity")[1]
-    chosen = np.unique(np.linspace(0, max(0, len(steps) - 1), min(len(steps), MAX_POINTS), dtype=int))
-    hover = "H(Y|X) %{x:.3f}, H(Y) %{y:.3f} nats<br>step %{customdata:,.0f}, "
-    panel.traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines",
-            "name": "path of the batches",
-            "x": conditional[chosen],
-            "y": marginal[chosen],
-            "customdata": steps[chosen],
-            "line": {"color": INKS["mutual_information"].color, "width": 1.2},
-            "opacity": 0.65,
-            "hovertemplate": hover + "batches<extra></extra>",
-        }
-    )
-    watch_steps, watch_conditional = _column(snapshots, "watch/conditional_entropy")
-    panel.traces.append(
-        {
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": "path of the watch images",
-            "x": watch_conditional,
-            "y": _column(snapshots, "watch/marginal_entropy")[1],
-            "customdata": watch_steps,
-            "line": {"color": INKS["consistency"].color, "width": 1.2, "dash": "dot"},
-            "marker": {"symbol": "circle-open", "size": 7},
-            "hovertemplate": hover + "watch images<extra></extra>",
-        }
-    )
-    known = np.flatnonzero(np.isfinite(conditional) & np.isfinite(marginal))
-    now = known[-1:]
-    panel.traces.append(
-        {
-            "type": "scatter",
-            "mode": "markers",
-            "name": "batches now",
-            "x": conditional[now],
-            "y": marginal[now],
-            "customdata": steps[now],
-            "marker": {"color": INKS["mutual_information"].color, "size": 11, "line": {"width": 2, "color": "white"}},
-            "hovertemplate": "<b>now</b><br>" + hover + "batches<extra></extra>",
-        }
-    )
-    if len(known) == 0:
-        panel.note_at("no step recorded yet", x=0.3 * top, y=0.75 * top, size=12)
-    return panel
-
-
-def entropy_plane(
-    metrics: pd.DataFrame, scene: Scene, *, snapshots: pd.DataFrame | None = None, dark: bool = False
-) -> go.Figure:
-    """H(Y given X) against H(Y): the way of a run between the healthy corner and the two collapses.
-
-    Every state lies in the shaded triangle, because H(Y) is never below H(Y given X); the distance to its diagonal
-    edge is the mutual information. The dotted path with circles is that of the watch images.
-    """
-    return single(plane_panel(metrics, _or_empty(snapshots), scene), dark=dark, height=480)
+    return single(curves_panel(metrics, or_empty(snapshots), scene), dark=dark, height=440)

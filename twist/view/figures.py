@@ -12,10 +12,14 @@ import numpy as np
 
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
-from twist.view.curves import IN_GRID, MAX_POINTS, curves_panel, decimate, entropy_curves, entropy_plane, plane_panel
+from twist.view import curves as over_steps
+from twist.view import plane as entropy
+from twist.view.curves import entropy_curves
 from twist.view.panels import assemble
+from twist.view.plane import entropy_plane
 from twist.view.scene import Scene
 from twist.view.snapshots import class_usage, histogram_panel, sample_entropy_histogram, usage_panel
+from twist.view.tables import MAX_POINTS, decimate
 from twist.view.theme import escape, template
 
 if TYPE_CHECKING:
@@ -53,8 +57,8 @@ def overview(record: RunRecord, *, dark: bool = False) -> go.Figure:
     for panel in lower if problem else ():
         panel.annotations = [mark for mark in panel.annotations if mark["text"] != "no snapshot recorded yet"]
         panel.empty(problem)
-    curves = curves_panel(metrics, snapshots, scene, IN_GRID)
-    plane = plane_panel(metrics, snapshots, scene)
+    curves = over_steps.curves_panel(metrics, snapshots, scene, over_steps.IN_GRID)
+    plane = entropy.plane_panel(metrics, snapshots, scene, entropy.IN_GRID)
     curves.note = f"augmented batches of N = {scene.batch_size:,}; circles: watch images"
     plane.note = "line: augmented batches; circles: watch images"
     left, right, above, below = (0.0, 0.42), (0.59, 1.0), (0.57, 1.0), (0.0, 0.38)

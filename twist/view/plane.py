@@ -1,0 +1,444 @@
+"""The entropy plane: what sharpness and diversity allow, what they forbid, and the way of a run through it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from twist.runs.bounds import balanced_sharpness, log_classes, mutual_information_cap, norm_frontier
+from twist.view.labels import Box, free_box
+from twist.view.panels import Panel, assemble, single, title_of
+from twist.view.scene import Scene
+from twist.view.tables import column, or_empty, thinned
+from twist.view.theme import INKS, REFERENCE, REGION
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+_FAINT = "rgba(138, 143, 152, 0.38)"
+_BATCHES, _IMAGES = INKS["mutual_information"].color, INKS["consistency"].color
+_THROUGH_TIME = [[0, REFERENCE], [1, _BATCHES]]
+_MAX_DOTS = 250  # along the path: they only show the passing of time
+_STRIP = 0.35  # a norm that leaves less than this share of the plane's height is also shown magnified
+
+
+class _Room(NamedTuple):
+    """The least place a plane gets: pixels inside its axes, the ends of its axes as shares of log C, and its detail."""
+
+    width: float
+    height: float
+    right: float
+    upper: float
+    lines: int
+    """Lines of equal information, at most."""
+    brief: bool
+
+
+ALONE = _Room(440, 370, 1.09, 1.15, 6, brief=False)
+IN_GRID = _Room(330, 250, 1.12, 1.14, 3, brief=True)
+
+
+def plane_panel(
+    metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: _Room = ALONE, *, step: int | None = None
+) -> Panel:
+    """The panel of `entropy_plane`; ``room`` says how much of it there is place for."""
+    top = log_classes(scene.num_classes)
+    panel = Panel(
+        title="Where the run stands",
+        note=scene.batches,
+        xaxis={
+            "title": {"text": "sharpness H(Y|X), nats"},
+            "range": [-0.04 * top, room.right * top],
+            "showgrid": False,
+        },
+        yaxis={"title": {"text": "diversity H(Y), nats"}, "range": [-0.05 * top, room.upper * top], "showgrid": False},
+    )
+    if not room.brief:
+        panel.zaxis = {
+            "title": {"text": "share of log C"},
+            "range": [-0.05, room.upper],
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "tickformat": ".0%",
+            "showgrid": False,
+        }
+    _add_shape(panel, np.array([(0, 0), (0, top), (top, top)]), line={"width": 1, "color": REFERENCE})
+    edge = attainable(scene)
+    _add_shape(panel, edge, fillcolor=REGION, line={"width": 0})
+    _add_reach(panel, scene, edge)
+    _add_information_lines(panel, scene, room.lines)
+    _add_groups(panel, scene, few=room.brief)
+    _name_corners(panel, scene, edge, room)
+    paths = _add_paths(panel, metrics, snapshots, step)
+    if not room.brief:
+        # Plotly draws the right axis only if a trace belongs to it.
+        panel.traces.insert(0, {"type": "scatter", "x": [None], "y": [None], "yaxis": "z", "hoverinfo": "skip"})
+        _explain(panel, scene, edge)
+        _name_paths(panel, scene, paths, room, step)
+    if not len(paths.batches.x):
+        panel.note_at("no step recorded yet", x=0.03 * top, y=0.86 * top, xanchor="left", size=12)
+    return panel
+
+
+def strip_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, *, step: int | None = None) -> Panel:
+    """What the final norm leaves of the plane, magnified: with few classes all training happens in a thin strip."""
+    top, edge = log_classes(scene.num_classes), attainable(scene)
+    (left, low), width, height = edge.min(0), np.ptp(edge[:, 0]), np.ptp(edge[:, 1])
+    panel = Panel(
+        title="The strip in reach, magnified",
+        note=f"H(Y) × {top / height:.0f}; the same path",
+        xaxis={
+            "title": {"text": "sharpness H(Y|X), nats"},
+            "range": [left - 0.08 * width, top + 0.08 * width],
+            "showgrid": False,
+        },
+        yaxis={
+            "title": {"text": "diversity H(Y), nats"},
+            "range": [low - 0.3 * height, top + 0.25 * height],
+            "tickformat": ".3~f",
+            "nticks": 6,
+            "showgrid": False,
+        },
+    )
+    _add_shape(panel, edge, fillcolor=REGION, line={"width": 1, "color": REFERENCE})
+    _add_reach(panel, scene, edge)
+    _add_information_lines(panel, scene, 0)
+    _add_groups(panel, scene, few=False)
+    _add_paths(panel, metrics, snapshots, step)
+    return panel
+
+
+def entropy_plane(
+    metrics: pd.DataFrame,
+    scene: Scene,
+    *,
+    snapshots: pd.DataFrame | None = None,
+    step: int | None = None,
+    dark: bool = False,
+) -> go.Figure:
+    """H(Y given X) against H(Y): the way of a run between the healthy corner and the collapses.
+
+    Every state lies in the triangle, because H(Y) is never below H(Y given X), and neither is above log C. The height
+    above the diagonal is the mutual information I: a run that slides along the diagonal learns nothing, whatever its
+    loss says. Hatched is what training batches cannot reach: more information than N images can carry, and what the
+    final norm forbids (`twist.runs.bounds.norm_frontier`), which is most of the plane for ten classes at temperature 1;
+    the strip that is left is drawn again, magnified. On the upper edge the ticks say how many equally large groups
+    of images the classes tell apart there. The watch images (circles, dotted) use running statistics: no norm binds
+    them.
+
+    Parameters
+    ----------
+    metrics
+        Table indexed by step with ``train/sharpness`` and ``train/diversity``, see `RunRecord.metrics`.
+    scene
+        Whose path it is.
+    snapshots
+        Table of snapshot summaries, see `RunRecord.snapshot_metrics`.
+    step
+        A step to mark on the path: that of the last line at or before it.
+    dark
+        Whether to draw for a dark page.
+    """
+    snapshots = or_empty(snapshots)
+    plane = plane_panel(metrics, snapshots, scene, step=step)
+    if np.ptp(attainable(scene)[:, 1]) > _STRIP * log_classes(scene.num_classes):
+        return single(plane, dark=dark, height=540).update_layout(margin={"t": 64})
+    strip = strip_panel(metrics, snapshots, scene, step=step)
+    note, plane.note = plane.note, ""
+    figure = assemble([(plane, (0, 0.56), (0, 0.94)), (strip, (0.73, 1), (0, 0.94))], dark=dark, height=560)
+    heading = "Where the run stands"
+    figure.layout.annotations = [
+        mark for mark in figure.layout.annotations if not mark.text.startswith(f"<b>{heading}")
+    ]
+    return figure.update_layout(title=title_of(heading, note), margin={"t": 70})
+
+
+def attainable(scene: Scene) -> np.ndarray:
+    """Corners (H(Y|X), H(Y)) of what training batches of this scene can reach, in nats, ``[P, 2]``.
+
+    They begin on the upper edge where the mutual information is greatest, and end in the uniform corner.
+    """
+    top, cap = log_classes(scene.num_classes), mutual_information_cap(scene.batch_size, scene.num_classes)
+    if scene.final_norm == "none":
+        edge = np.array([(0.0, top), (0.0, 0.0), (top, top)])
+    else:
+        edge = np.vstack([norm_frontier(scene.num_classes, scene.temperature)])
+        edge[0, 1] = top
+    information = edge[:, 1] - edge[:, 0]
+    if information.max() <= cap + 1e-9:
+        return edge
+    # Leave out what the images of one batch cannot tell: the corner above the line I = cap.
+    last = int(np.flatnonzero(information > cap)[-1])
+    share = (information[last] - cap) / (information[last] - information[last + 1])
+    crossing = edge[last] + share * (edge[last + 1] - edge[last])
+    return np.vstack([(top - cap, top), crossing, edge[last + 1 :]])
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What the path is held against
+
+
+def _add_shape(panel: Panel, corners: np.ndarray, **style: Any) -> None:
+    path = " L ".join(f"{x:.5f},{y:.5f}" for x, y in corners)
+    panel.shapes.append({"type": "path", "path": f"M {path} Z", "layer": "below", "xref": "x", "yref": "y", **style})
+
+
+def _add_reach(panel: Panel, scene: Scene, edge: np.ndarray) -> None:
+    """Hatch the part of the triangle that batches cannot reach, and draw the line of the greatest information."""
+    top, cap = log_classes(scene.num_classes), mutual_information_cap(scene.batch_size, scene.num_classes)
+    beyond = np.vstack([(0, 0), (0, top), edge, (0, 0)]).astype(np.float32)
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "lines",
+            "name": "out of reach of batches",
+            "x": beyond[:, 0],
+            "y": beyond[:, 1],
+            "fill": "toself",
+            "fillcolor": "rgba(0, 0, 0, 0)",
+            "fillpattern": {"shape": "/", "size": 7, "solidity": 0.12, "fgcolor": _FAINT},
+            "line": {"width": 0},
+            "hoverinfo": "skip",
+        }
+    )
+    if cap < top - 1e-9:
+        ends = {"x0": 0, "y0": cap, "x1": top - cap, "y1": top}
+        dashed = {"color": REFERENCE, "width": 1.2, "dash": "4px,3px"}
+        panel.shapes.append({"type": "line", "xref": "x", "yref": "y", "layer": "below", "line": dashed, **ends})
+
+
+def _add_information_lines(panel: Panel, scene: Scene, at_most: int) -> None:
+    """Lines of equal mutual information, their values along the way from the diagonal to the healthy corner."""
+    top = log_classes(scene.num_classes)
+    steps = (step * scale for scale in (0.01, 0.1, 1, 10) for step in (1, 2, 5))
+    gap = next(step for step in steps if top / step < (at_most or 5) + 1)
+    values = np.arange(1, math.ceil(top / gap - 0.15)) * gap
+    for value in values:
+        ends = {"x0": 0, "y0": value, "x1": top - value, "y1": top}
+        thin = {"color": _FAINT, "width": 1}
+        panel.shapes.append({"type": "line", "xref": "x", "yref": "y", "layer": "below", "line": thin, **ends})
+    shown = values if at_most else values[:0]
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "text",
+            "name": "lines of equal information",
+            "x": ((top - shown) / 2).astype(np.float32),
+            "y": ((top + shown) / 2).astype(np.float32),
+            "text": [f"I = {value:g}" for value in shown],
+            "textposition": "bottom right",
+            "textfont": {"size": 10, "color": REFERENCE},
+            "hoverinfo": "skip",
+        }
+    )
+
+
+def _add_groups(panel: Panel, scene: Scene, *, few: bool) -> None:
+    """Ticks on the upper edge: where classes stand that tell k equally large groups of images apart."""
+    top, reach = log_classes(scene.num_classes), min(scene.num_classes, scene.batch_size)
+    (left, right), counts, places = panel.xaxis["range"], list[int](), list[float]()
+    for k in sorted(
+        {reach, *(base * 10**power for power in range(5) for base in (1, 2, 5) if base * 10**power <= reach)}
+    ):
+        free = scene.final_norm == "none"
+        place = math.log(scene.num_classes / k) if free else balanced_sharpness(k, scene.num_classes, scene.temperature)
+        if not few and all(abs(place - other) > 0.06 * (right - left) for other in places):
+            counts.append(k)
+            places.append(place)
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers+text",
+            "name": "groups told apart",
+            "x": np.array(places, np.float32),
+            "y": np.full(len(places), top, np.float32),
+            "customdata": counts,
+            "marker": {"symbol": "line-ns", "size": 7, "line": {"width": 1.2, "color": REFERENCE}},
+            "text": [f"{count:,}" for count in counts],
+            "textposition": "top center",
+            "textfont": {"size": 10, "color": REFERENCE},
+            "cliponaxis": False,
+            "hovertemplate": "<b>%{customdata:,} groups</b> of images told apart, all equally large"
+            "<br>H(Y|X) %{x:.3f} nats, H(Y) = log C<extra></extra>",
+        }
+    )
+
+
+def _name_corners(panel: Panel, scene: Scene, edge: np.ndarray, room: _Room) -> None:
+    top, best = log_classes(scene.num_classes), float(edge[0, 0])
+    above: dict[str, Any] = {"y": top, "yanchor": "bottom", "yshift": 8 if room.brief else 19, "size": 11}
+    place: dict[str, Any] = {"x": 0, "xanchor": "left"} if best < 0.2 * top else {"x": best, "xanchor": "center"}
+    panel.note_at("<b>healthy</b>", **place, **above)
+    panel.note_at("<b>uniform</b> collapse", x=room.right * top, xanchor="right", **above)
+    forbidden = scene.final_norm != "none" and not room.brief
+    words = "<b>one-class</b> collapse" + ("<br>the norm forbids it" if forbidden else "")
+    panel.note_at(words, x=0.05 * top, y=0, xanchor="left", yanchor="middle", align="left", size=11)
+    if room.brief:
+        panel.note_at(
+            "no information on this edge:<br>I = H(Y) − H(Y|X) = 0", x=1.11 * top, y=0.5 * top, xanchor="right"
+        )
+
+
+def _explain(panel: Panel, scene: Scene, edge: np.ndarray) -> None:
+    """Say below the diagonal, where no run goes, what the marks mean."""
+    top, cap = log_classes(scene.num_classes), mutual_information_cap(scene.batch_size, scene.num_classes)
+    lines = ["below the diagonal: impossible", "ticks above: equal groups told apart"]
+    if scene.final_norm != "none":
+        lines.append("hatched: batches cannot get there,")
+        lines.append("the final norm keeps them out")
+    if cap < top - 1e-9:
+        lines.append(f"dashed: {scene.batch_size:,} images tell at most")
+        lines.append(f"log N = {cap:.2f} nats")
+    place: dict[str, Any] = {"x": 1.07 * top, "y": 0.0, "xanchor": "right", "yanchor": "bottom", "align": "right"}
+    panel.note_at("<br>".join(lines), **place)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The path
+
+
+class _Path(NamedTuple):
+    """A way through the plane: both entropies, float32, and the steps, where both are finite."""
+
+    x: np.ndarray
+    y: np.ndarray
+    steps: np.ndarray
+
+    @classmethod
+    def of(cls, table: pd.DataFrame, conditional: str, marginal: str) -> _Path:
+        (steps, x), (_, y) = column(table, conditional), column(table, marginal)
+        there = np.isfinite(x) & np.isfinite(y)
+        return cls(x[there], y[there], steps[there])
+
+    def at(self, rows: np.ndarray) -> dict[str, Any]:
+        """The coordinates of some of its points, and what their hover text needs."""
+        x, y = self.x[rows], self.y[rows]
+        return {"x": x, "y": y, "customdata": np.stack([self.steps[rows], y - x, np.exp(y), np.exp(x)], 1)}
+
+
+class _Paths(NamedTuple):
+    batches: _Path
+    images: _Path
+
+
+def _hover(whose: str) -> str:
+    return (
+        f"<b>step %{{customdata[0]:,.0f}}</b>, {whose}<br>"
+        "H(Y|X) %{x:.3f} nats: an image hesitates between %{customdata[3]:.1f} classes<br>"
+        "H(Y) %{y:.3f} nats: %{customdata[2]:.1f} classes in use<br>"
+        "I %{customdata[1]:.3f} nats<extra></extra>"
+    )
+
+
+def _add_paths(panel: Panel, metrics: pd.DataFrame, snapshots: pd.DataFrame, step: int | None) -> _Paths:
+    batches = _Path.of(metrics, "train/sharpness", "train/diversity")
+    images = _Path.of(snapshots, "watch/conditional_entropy", "watch/marginal_entropy")
+    count = len(batches.x)
+    dots = thinned(count, _MAX_DOTS)
+    marked = np.flatnonzero(batches.steps <= step)[-1:] if step is not None else np.zeros(0, int)
+    common = {"type": "scatter", "hovertemplate": _hover("augmented batches")}
+    panel.traces += [
+        {
+            **common,
+            **batches.at(thinned(count)),
+            "mode": "lines",
+            "name": "path of the batches",
+            "line": {"color": _BATCHES, "width": 1},
+            "opacity": 0.45,
+        },
+        {
+            **common,
+            **batches.at(dots),
+            "mode": "markers",
+            "name": "time along the path",
+            "marker": {"size": 4, "color": batches.steps[dots], "colorscale": _THROUGH_TIME, "line": {"width": 0}},
+        },
+        {
+            **images.at(np.arange(len(images.x))),
+            "type": "scatter",
+            "mode": "lines+markers",
+            "name": "path of the watch images",
+            "line": {"color": _IMAGES, "width": 1.2, "dash": "dot"},
+            "marker": {"symbol": "circle-open", "size": 7},
+            "hovertemplate": _hover("watch images, not augmented"),
+        },
+        {
+            **common,
+            **batches.at(np.arange(count)[:1]),
+            "mode": "markers",
+            "name": "start of the batches",
+            "marker": {"symbol": "diamond", "color": REFERENCE, "size": 9, "line": {"width": 1.5, "color": "white"}},
+        },
+        {
+            **common,
+            **batches.at(marked),
+            "mode": "markers",
+            "name": "marked step",
+            "marker": {"symbol": "circle-open", "color": INKS["sharpness"].color, "size": 15, "line": {"width": 2.5}},
+        },
+        {
+            **common,
+            **batches.at(np.arange(count)[-1:]),
+            "mode": "markers",
+            "name": "batches now",
+            "marker": {"color": _BATCHES, "size": 11, "line": {"width": 2, "color": "white"}},
+        },
+    ]
+    return _Paths(batches, images)
+
+
+def _name_paths(panel: Panel, scene: Scene, paths: _Paths, room: _Room, step: int | None) -> None:
+    """Words beside the first point, the newest and the marked one, and beside the newest of the watch images."""
+    (left, right), (low, high) = panel.xaxis["range"], panel.yaxis["range"]
+    scale = np.array([room.width / (right - left), room.height / (high - low)])
+    drawn = np.concatenate([np.stack([path.x, path.y], 1)[thinned(len(path.x), 400)] for path in paths])
+    drawn = (drawn - [left, low]) * scale
+    edge_row = np.array(
+        [(x, (1.0 * log_classes(scene.num_classes) - low) * scale[1] + 12) for x in np.arange(0, 440, 6)]
+    )
+    corner = (np.array([0.05, 0.0]) * log_classes(scene.num_classes) - [left, low]) * scale
+    taken = [Box(0, corner[0] + 135, corner[1] - 16, corner[1] + 16)]  # where the one-class collapse is named
+    obstacles = np.concatenate([drawn, edge_row])
+    for path, row, words, color in _landmarks(paths, step):
+        x, y = (np.array([path.x[row], path.y[row]]) - [left, low]) * scale
+        width = 6.1 * len(words)
+        boxes = [
+            Box(x + dx - width * part, x + dx + width * (1 - part), y + dy - 7, y + dy + 7)
+            for far in (16, 28, 42, 60)
+            for part, dx, dy in (
+                (0.5, 0, -far),
+                (0, far * 0.7, 0),
+                (1, -far * 0.7, 0),
+                (0, far / 2, -far),
+                (1, -far / 2, -far),
+            )
+        ]
+        inside = [box for box in boxes if box.left > 4 and box.right < room.width - 4 and box.low > 4]
+        box = free_box(inside or boxes, taken, obstacles)
+        taken.append(box)
+        middle = np.array([(box.left + box.right) / 2, (box.low + box.high) / 2])
+        shift = middle - [x, y]
+        text = f"<span style='color:{color}'>{words}</span>"
+        place: dict[str, Any] = {
+            "x": float(path.x[row]),
+            "y": float(path.y[row]),
+            "xshift": shift[0],
+            "yshift": shift[1],
+        }
+        panel.note_at(text, size=11, **place)
+
+
+def _landmarks(paths: _Paths, step: int | None) -> list[tuple[_Path, int, str, str]]:
+    """Points that get a name: path, row, words, color; the most important first."""
+    (batches, images), found = paths, []
+    if len(batches.x):
+        found.append((batches, -1, "now", _BATCHES))
+    if step is not None and len(rows := np.flatnonzero(batches.steps <= step)):
+        found.append((batches, int(rows[-1]), f"step {batches.steps[rows[-1]]:,.0f}", INKS["sharpness"].color))
+    if len(images.x):
+        found.append((images, -1, "watch images", _IMAGES))
+    if len(batches.x) > 1:
+        found.append((batches, 0, "start", REFERENCE))
+    return found
