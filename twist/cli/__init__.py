@@ -1,0 +1,44 @@
+"""The command line: ``twist train|list|show|verdict|sweep|…``; ``twist --help`` names every command.
+
+Each command imports its half of the package itself, so that ``twist list`` answers without loading torch or plotly.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from twist.cli import handover, looking, sweeping, training
+from twist.cli.command import USER_ERROR
+from twist.runs.config import ConfigError
+from twist.runs.store import RecordError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if getattr(options, "command", None) is None:
+        parser.print_help()
+        return 0
+    try:
+        return options.command(options)
+    except (ConfigError, RecordError) as error:
+        print(f"twist: {error}", file=sys.stderr)
+        return USER_ERROR
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    from twist import __version__
+
+    parser = argparse.ArgumentParser(
+        prog="twist", description="Self-supervised classification by twin class distributions: train, watch, explore."
+    )
+    parser.add_argument("--version", action="version", version=f"twist {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+    for room in (training, looking, sweeping, handover):
+        room.add_commands(commands)
+    return parser

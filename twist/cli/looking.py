@@ -1,0 +1,183 @@
+"""What is there to see: runs, their states, verdicts and reports."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from twist.cli.command import add_command, add_run, number_of, print_json
+from twist.runs.config import ConfigError
+
+if TYPE_CHECKING:
+    from twist.runs.launcher import Run
+
+
+def add_commands(commands: Any) -> None:
+    """Add list, show, verdict and report."""
+    add_command(commands, "list", _list, "list the runs, newest first")
+    add_run(add_command(commands, "show", _show, "show the state, verdict and scores of a run"))
+    verdict = add_command(
+        commands, "verdict", _verdict, "say whether a run learns or collapsed, why, and what to change"
+    )
+    add_run(verdict)
+    verdict.add_argument("--step", metavar="N", help="what could be said at step N; the newest when left out")
+    report = add_command(commands, "report", _report, "write a self-contained HTML report of a run")
+    add_run(report)
+    report.add_argument("--output", type=Path, help="file to write; report.html in the run's folder when left out")
+
+
+def facts_of(run: Run) -> dict[str, Any]:
+    """State, verdict, scores and time of a run, as `--json` prints them."""
+    run.record.poll()
+    status = run.status
+    facts: dict[str, Any] = {
+        "run": run.name,
+        "path": str(run.path),
+        "recipe": run.recipe.name,
+        "seed": run.recipe.seed,
+        "state": status.state,
+        "step": status.step,
+        "total_steps": status.total_steps,
+        "message": status.message,
+        "train_seconds": round(run.train_seconds, 2),
+        "notes": notes_of(run),
+        "warnings": [event["message"] for event in run.record.events if event["kind"] == "warning"],
+    }
+    verdict = run.verdict
+    facts |= {"verdict": verdict.kind, "sentence": verdict.sentence, "advice": verdict.advice}
+    scores = run.scores
+    if scores is not None:
+        facts |= {name: round(float(value), 6) for name, value in scores._asdict().items()}
+        if (baseline := run.pixel_kmeans_accuracy) is not None:
+            facts["kmeans_matched_accuracy"] = round(baseline, 6)
+    summary = run.record.last("snapshot")
+    if summary is not None:
+        facts |= {name: value for name, value in summary.items() if name.startswith("watch/")}
+    last = run.record.last("metrics") or {}
+    facts |= {name: value for name, value in last.items() if name.startswith("train/self_label")}
+    return facts
+
+
+def notes_of(run: Run) -> list[str]:
+    """What the training remarked along the way."""
+    return [event["message"] for event in run.record.events if event["kind"] == "note"]
+
+
+def print_summary(run: Run, facts: dict[str, Any]) -> None:
+    """State, verdict, scores and time of a run, for a person."""
+    print(f"\n{run.name}: {run.status}")
+    for note in facts["notes"]:
+        print(f"  note: {note}")
+    for warning in facts["warnings"]:
+        print(f"  warning: {warning}")
+    print(f"\n  {facts['verdict'].upper()}  {facts['sentence']}\n  {facts['advice']}")
+    rows = [
+        ("matched accuracy (labels only used here)", facts.get("matched_accuracy")),
+        ("  k-means on pixels, the same way", facts.get("kmeans_matched_accuracy")),
+        ("normalized mutual information with the labels", facts.get("nmi")),
+        ("H(Y|X), mean sample entropy, nats", facts.get("watch/conditional_entropy")),
+        ("H(Y), entropy of the mean distribution, nats", facts.get("watch/marginal_entropy")),
+        ("I(X;Y), mutual information, nats", facts.get("watch/mutual_information")),
+        ("classes in use (perplexity)", facts.get("watch/class_perplexity")),
+        ("share of a batch that taught, self-labelling", facts.get("train/self_label_share")),
+    ]
+    rows = [(label, value) for label, value in rows if value is not None]
+    if rows:
+        print("\n  the watch images, not augmented:")
+        for label, value in rows:
+            print(f"  {label:<48} {value:>8.3f}")
+    print(f"\n  {'training, seconds':<48} {facts['train_seconds']:>8.1f}")
+    if "report" in facts:
+        print(f"  report  {facts['report']}")
+    print()
+
+
+def _list(options: argparse.Namespace) -> int:
+    from twist.runs.folders import runs_root
+    from twist.runs.launcher import list_runs
+
+    table = list_runs()
+    if table.empty:
+        print(f"no run in {runs_root()} yet: start one with `twist train digits`")
+    else:
+        print(table.fillna("").to_string(index=False))
+    return print_json(options, {"runs": json.loads(table.to_json(orient="records"))})
+
+
+def _show(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+
+    run = attach(options.run)
+    facts = facts_of(run)
+    print_summary(run, facts)
+    return print_json(options, facts)
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+    from twist.runs.verdict import verdict
+
+    step = None if options.step is None else number_of("--step", options.step)
+    run = attach(options.run)
+    run.record.poll()
+    if step is not None:
+        last = int(run.metrics.index[-1]) if len(run.metrics) else 0
+        if not 0 <= step <= last:
+            raise ConfigError(f"--step is {step}: run {run.name} is recorded from step 0 to step {last}")
+    found = verdict(run.record, step)
+    facts = {"run": run.name, **found._asdict(), "evidence": [_plain(row._asdict()) for row in found.evidence]}
+    _print_verdict(facts)
+    return print_json(options, facts)
+
+
+def _print_verdict(facts: dict[str, Any]) -> None:
+    since = "" if facts["since"] is None else f", and since step {facts['since']}"
+    print(f"\n  {facts['kind'].upper()}  {facts['title']} (at step {facts['step']}{since})\n\n  {facts['sentence']}")
+    for cause in facts["causes"]:
+        print(f"  likely cause: {cause}")
+    print(f"  {facts['advice']}")
+    if facts["evidence"]:
+        print(f"\n  {'evidence':<32} {'value':>10} {'unit':<7} {'reference':>10}")
+    for row in facts["evidence"]:
+        value, reference = (_number(row[name]) for name in ("value", "reference"))
+        print(f"  {row['name']:<32} {value:>10} {_unit(row['name']):<7} {reference:>10}  {row['meaning']}")
+    for what in facts["missing"]:
+        print(f"  not recorded: {what}")
+    print()
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"
+
+
+#: Unit of a quantity by a word in its name; what has none of these words is a plain number.
+_UNITS = (
+    (("entropy", "information", "consistency", "sharpness", "diversity", "total"), "nats"),
+    (("agreement", "share", "accuracy", "stability", "shortcut"), "share"),
+    (("perplexity", "classes"), "classes"),
+    (("rank",), "dims"),
+)
+
+
+def _unit(name: str) -> str:
+    return next((unit for words, unit in _UNITS if any(word in name.rpartition("/")[2] for word in words)), "")
+
+
+def _plain(values: dict[str, Any]) -> dict[str, Any]:
+    """The same with None for numbers that are not finite, which JSON cannot hold."""
+    return {
+        name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in values.items()
+    }
+
+
+def _report(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+    from twist.view.report import write_report
+
+    run = attach(options.run)
+    path = write_report(run, options.output)
+    print(path)
+    return print_json(options, {"run": run.name, "report": str(path)})

@@ -1,0 +1,171 @@
+"""Commands that start, follow, stop and resume a training."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+from twist.cli.command import FAILED, INTERRUPTED, add_changes, add_command, add_run, changes_of, print_json
+from twist.cli.looking import facts_of, notes_of, print_summary
+from twist.runs.config import ConfigError, with_fields
+
+if TYPE_CHECKING:
+    from twist.runs.batch import Derived
+    from twist.runs.config import Recipe
+    from twist.runs.launcher import Run
+    from twist.runs.status import Status
+
+
+def add_commands(commands: Any) -> None:
+    """Add train, resume and stop."""
+    train = add_command(commands, "train", _train, "train a recipe, or a folder of images, or an .npz file")
+    train.add_argument("recipe", help="name of a recipe (see `twist recipes`), or the path of images")
+    train.add_argument("--name", help="name of the run; made from the recipe and the time when left out")
+    add_changes(train)
+    train.add_argument(
+        "--batch-size",
+        metavar="N",
+        help="train with N images a step, and scale the learning rates and the bunch of the final norm with it; "
+        "a field given by --set stays as given",
+    )
+    resume = add_command(commands, "resume", _resume, "go on exactly where a run was stopped or killed")
+    add_run(resume)
+    for command, more in ((train, " (UMAP warms up meanwhile)"), (resume, "")):
+        command.add_argument("--detach", action="store_true", help="return at once; the run goes on in the background")
+        command.add_argument("--report", action="store_true", help=f"write a report at the end{more}")
+    add_run(add_command(commands, "stop", _stop, "checkpoint and stop a run; `resume` goes on"))
+
+
+def _train(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import Run, discard_unstarted, prepare, start
+
+    changes = changes_of(options.changes)
+    asked: str | Recipe = options.recipe
+    derived: list[Derived] = []
+    if options.batch_size is not None:
+        asked, derived = _at_batch_size(options, changes)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        run = Run(prepare(asked, name=options.name, changes=changes))
+    for one in derived:
+        if one.field not in changes:
+            print(f"{one.field}: {one.before:g} → {one.after:g} ({one.why})")
+    for warning in said:  # what too small a batch will cost
+        print(f"twist: warning: {warning.message}", file=sys.stderr)
+    start(run.path)
+    try:
+        return _follow(run, options)
+    except ConfigError:
+        run.wait_until_free()
+        discard_unstarted(run)
+        raise
+
+
+def _at_batch_size(options: argparse.Namespace, changes: dict[str, str]) -> tuple[Recipe, list[Derived]]:
+    """The recipe asked for, at the batch size asked for; ``--set`` comes after it and so has the last word."""
+    from twist.runs.batch import scaled_to_batch
+    from twist.runs.recipes import recipe
+
+    if "optim.batch_size" in changes:
+        raise ConfigError(
+            f"the batch size is given twice, by --batch-size {options.batch_size} and by --set "
+            f"optim.batch_size={changes['optim.batch_size']}: give one; --batch-size scales the learning rates too"
+        )
+    named = recipe(options.recipe)
+    size = with_fields(named, {"optim.batch_size": options.batch_size}).optim.batch_size
+    return scaled_to_batch(named, size)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+
+    return _follow(attach(options.run).resume(), options)
+
+
+def _follow(run: Run, options: argparse.Namespace) -> int:
+    """Wait for a run with a progress bar and tell how it ended."""
+    from twist.runs.launcher import TrainingFailed
+    from twist.runs.progress import ProgressBar
+
+    if options.detach:
+        print(f"run {run.name} goes on in the background; `twist show {run.name}` looks at it")
+        return print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
+    placing = _start_layout(run) if options.report else None
+    bar: ProgressBar | None = None
+    run.record.poll()
+    images_read = (run.record.last("reading") or {}).get("done", 0)  # of an earlier attempt
+    said = len(notes_of(run))
+
+    def draw(run: Run) -> None:
+        nonlocal bar, said, images_read
+        run.record.poll()
+        start, newest = run.record.last("start"), run.record.last("metrics")
+        reading = run.record.last("reading")
+        if reading is not None and reading["done"] != images_read and bar is None:
+            images_read = reading["done"]
+            print(f"{images_read:,} of {reading['count']:,} images are decoded", file=sys.stderr)
+        if bar is None and start is not None:
+            bar = ProgressBar(start["total_steps"], start["from_step"])
+        if bar is None:
+            return
+        for note in notes_of(run)[said:]:
+            bar.say(note)
+            said += 1
+        if newest is not None:
+            bar.update(newest["step"], newest)
+
+    try:
+        status = run.wait(on_poll=draw)
+    except KeyboardInterrupt:
+        if bar is not None:
+            bar.close()
+            bar = None
+        print(f"\nstopping {run.name} at its next step …", file=sys.stderr)
+        status = _stop_run(run)
+        print(f"run {run.name} is {status}; `twist resume {run.name}` goes on", file=sys.stderr)
+        print_json(options, facts_of(run))
+        return INTERRUPTED
+    except TrainingFailed as error:
+        print(f"twist: {error}", file=sys.stderr)
+        print_json(options, facts_of(run))
+        return FAILED
+    finally:
+        if bar is not None:
+            bar.close()
+        if placing is not None and not run.status.state == "COMPLETED":
+            placing.terminate()
+    facts = facts_of(run)
+    if options.report and status.state == "COMPLETED":
+        from twist.view.report import write_report
+
+        facts["report"] = str(write_report(run))
+    print_summary(run, facts)
+    print_json(options, facts)
+    return 0 if status.state == "COMPLETED" else FAILED
+
+
+def _stop_run(run: Run) -> Status:
+    """Stop a run; when it does not answer in time, or a person will not wait, it still stops at its next step."""
+    try:
+        return run.stop()
+    except (TimeoutError, KeyboardInterrupt):
+        print(f"still stopping; `twist show {run.name}` tells when it has", file=sys.stderr)
+        return run.status
+
+
+def _start_layout(run: Run) -> Any:
+    from twist.view.layout import start_layout
+
+    return start_layout(run.path, wait=True)
+
+
+def _stop(options: argparse.Namespace) -> int:
+    from twist.runs.launcher import attach
+
+    run = attach(options.run)
+    status = _stop_run(run)
+    print(f"{run.name}: {status}")
+    print_json(options, {"run": run.name, "state": status.state, "step": status.step})
+    return FAILED if status.alive else 0
