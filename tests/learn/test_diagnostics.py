@@ -1,13 +1,9 @@
-import inspect
 import math
 
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from twist.learn import diagnostics
+from twist.learn import diagnostics, geometry
 from twist.learn.objective import twist_loss
 
 
@@ -16,116 +12,6 @@ def seeded():
     with torch.random.fork_rng():
         torch.manual_seed(0)
         yield
-
-
-@st.composite
-def matrices(draw):
-    """Matrices of every scale, some of them constant, with a row or a column of zeros."""
-    samples, width = draw(st.integers(1, 12)), draw(st.integers(2, 9))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-    x = draw(st.sampled_from((0.0, 1e-3, 1.0, 1e4))) * torch.randn(samples, width, generator=generator)
-    if draw(st.booleans()):
-        x[:, 0] = 0
-    return x[:1].expand_as(x).clone() if draw(st.booleans()) else x
-
-
-def of_usage(function):
-    return lambda x: function(diagnostics.class_usage(x))
-
-
-def summary(x):
-    return torch.tensor(list(diagnostics.summarize([x, x], x).values()))
-
-
-def summary_of_images(x):
-    return torch.tensor(list(diagnostics.summarize_images(x, x).values()))
-
-
-def upward(x):
-    return (0, math.inf)
-
-
-# Function of a matrix -> its least and greatest value, and whether permuting samples or columns changes it.
-PROPERTIES = {
-    "class_usage": (diagnostics.class_usage, lambda x: (0, 1), {"samples"}),
-    "dead_classes": (of_usage(diagnostics.dead_classes), lambda x: (0, x.shape[1] - 1), {"samples"}),
-    "largest_class_share": (
-        of_usage(diagnostics.largest_class_share),
-        lambda x: (1 / min(len(x), x.shape[1]), 1),
-        {"samples"},
-    ),
-    "agreement": (lambda x: diagnostics.agreement(x, x.flip(1)), lambda x: (0, 1), {"samples"}),
-    "row_std": (diagnostics.row_std, upward, {"samples", "columns"}),
-    "column_std": (diagnostics.column_std, upward, {"samples", "columns"}),
-    "feature_std": (diagnostics.feature_std, upward, {"samples", "columns"}),
-    "effective_rank": (diagnostics.effective_rank, lambda x: (0, min(x.shape)), {"samples", "columns"}),
-    "summarize": (summary, lambda x: (-1e-5, math.inf), {"samples"}),
-    "summarize_images": (summary_of_images, lambda x: (-1e-5, math.inf), {"samples"}),
-}
-
-
-def test_every_public_function_stands_in_the_table_of_properties():
-    functions = inspect.getmembers(diagnostics, inspect.isfunction)
-    public = {name for name, f in functions if not name.startswith("_") and f.__module__ == diagnostics.__name__}
-    assert public == set(PROPERTIES)
-
-
-@pytest.mark.parametrize("name", PROPERTIES)
-@settings(max_examples=40, deadline=None)
-@given(x=matrices())
-def test_values_keep_their_bounds(name, x):
-    function, bounds, _ = PROPERTIES[name]
-    low, high = bounds(x)
-    value = function(x)
-    assert value.isfinite().all()
-    assert (value >= low - 1e-5).all() and (value <= high * (1 + 1e-5) + 1e-5).all()
-
-
-@pytest.mark.parametrize("name", PROPERTIES)
-@settings(max_examples=40, deadline=None)
-@given(x=matrices(), seed=st.integers(0, 1000))
-def test_order_of_samples_or_columns_does_not_matter(name, x, seed):
-    function, _, invariant = PROPERTIES[name]
-    generator = torch.Generator().manual_seed(seed)
-    close = {"rtol": 1e-4, "atol": 1e-4 * (1 + x.abs().max().item())}
-    if "samples" in invariant:
-        torch.testing.assert_close(function(x[torch.randperm(len(x), generator=generator)]), function(x), **close)
-    if "columns" in invariant:
-        torch.testing.assert_close(
-            function(x[:, torch.randperm(x.shape[1], generator=generator)]), function(x), **close
-        )
-
-
-def test_no_number_carries_a_gradient():
-    x = torch.randn(6, 4, requires_grad=True)
-    values = [function(x) for name, (function, _, _) in PROPERTIES.items() if not name.startswith("summarize")]
-    assert not any(value.requires_grad for value in values)
-
-
-@pytest.mark.parametrize("shape", [(40, 12), (12, 40)])
-def test_effective_rank_is_that_of_the_singular_values(shape):
-    x = torch.randn(*shape, generator=torch.Generator().manual_seed(0)) @ torch.diag(0.6 ** torch.arange(shape[1]))
-    singular = np.linalg.svd(x.double().numpy(), compute_uv=False)
-    share = singular / singular.sum()
-    expected = np.exp(-(share * np.log(share)).sum())
-    assert diagnostics.effective_rank(x).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_effective_rank_of_one_direction_is_one_in_many_dimensions():
-    one_direction = torch.outer(torch.randn(500), torch.randn(300))
-    assert diagnostics.effective_rank(one_direction).item() == pytest.approx(1, abs=1e-3)
-
-
-@pytest.mark.parametrize("scale", [1e-30, 1e30])
-def test_effective_rank_does_not_depend_on_scale(scale):
-    assert diagnostics.effective_rank(scale * torch.eye(5)).item() == pytest.approx(5)
-
-
-@pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_effective_rank_of_non_finite_features_is_nan_and_no_error(value):
-    features = torch.eye(5)
-    features[2, 2] = value
-    assert diagnostics.effective_rank(features).isnan()
 
 
 def balanced(classes=10, samples=200, gap=12.0):
@@ -185,15 +71,31 @@ def test_dead_classes_obey_the_threshold():
 
 
 def test_summaries_name_what_they_hold():
-    logits, features = balanced(), torch.randn(200, 8)
+    logits, features = balanced(), torch.randn(400, 8)
     shared = {"class_perplexity", "sample_perplexity", "dead_classes", "largest_class_share", "row_std"}
-    of_features = {"feature_std", "effective_rank"}
-    batch = diagnostics.summarize([logits, logits], features)
-    images = diagnostics.summarize_images(logits, features)
-    assert set(batch) == shared | of_features | {"agreement", "column_std"}
-    assert set(images) == shared | of_features | {"conditional_entropy", "marginal_entropy", "mutual_information"}
-    assert set(batch) - set(diagnostics.summarize([logits, logits])) == of_features
-    assert all(type(value) is float for value in (*batch.values(), *images.values()))
+    of_features = {"feature_std", "dead_units", "effective_rank"}
+    of_views = of_features | {"alignment", "uniformity"}
+    batch, images = diagnostics.summarize([logits, logits], features), diagnostics.summarize_images(logits)
+    numbers, _ = diagnostics.summarize_features(features)
+    assert set(batch) == shared | of_views | {"agreement", "column_std"}
+    assert set(images) == shared | {"conditional_entropy", "marginal_entropy", "mutual_information"}
+    assert set(numbers) == of_features
+    assert set(batch) - set(diagnostics.summarize([logits, logits])) == of_views
+    assert all(type(value) is float for value in (*batch.values(), *images.values(), *numbers.values()))
+
+
+def test_alignment_is_that_of_the_first_two_views_and_uniformity_that_of_samples():
+    views = torch.randn(3, 100, 8)
+    numbers = diagnostics.summarize([balanced(samples=100)] * 3, views.flatten(0, 1))
+    assert numbers["alignment"] == pytest.approx(geometry.alignment(*views[:2]).item())
+    assert numbers["uniformity"] == pytest.approx(geometry.uniformity(views[0]).item())
+
+
+def test_the_summary_of_features_takes_its_rank_from_the_spectrum_it_gives():
+    features = torch.randn(2000, 600) @ torch.randn(600, 600)
+    numbers, spectrum = diagnostics.summarize_features(features)
+    assert spectrum.shape == (500,)  # every fourth image
+    assert numbers["effective_rank"] == geometry.effective_rank(features[::4]).item()
 
 
 def test_summary_of_images_knows_the_temperature():
@@ -205,5 +107,7 @@ def test_summary_of_images_knows_the_temperature():
 
 def test_half_precision_is_summarized_in_float32():
     logits = torch.randn(64, 10)
-    half, full = (diagnostics.summarize([x, x], x) for x in (logits.bfloat16(), logits.bfloat16().float()))
+    half, full = (
+        diagnostics.summarize([x, x], torch.cat([x, x])) for x in (logits.bfloat16(), logits.bfloat16().float())
+    )
     assert half == full

@@ -1,4 +1,3 @@
-import inspect
 import math
 
 import numpy as np
@@ -46,50 +45,30 @@ def log_c(x):
     return math.log(x.shape[1])
 
 
-# Function of log-probabilities -> its least and greatest value, and whether permuting samples or classes changes it.
+# Function of log-probabilities -> its least and greatest value; test_properties has every other property.
 PROPERTIES = {
-    "sample_entropy": (information.sample_entropy, lambda x: (0, log_c(x)), {"classes"}),
-    "conditional_entropy": (information.conditional_entropy, lambda x: (0, log_c(x)), {"samples", "classes"}),
-    "mean_log_probs": (information.mean_log_probs, lambda x: (-math.inf, 0), {"samples"}),
-    "marginal_entropy": (information.marginal_entropy, lambda x: (0, log_c(x)), {"samples", "classes"}),
+    "sample_entropy": (information.sample_entropy, lambda x: (0, log_c(x))),
+    "conditional_entropy": (information.conditional_entropy, lambda x: (0, log_c(x))),
+    "mean_log_probs": (information.mean_log_probs, lambda x: (-math.inf, 0)),
+    "marginal_entropy": (information.marginal_entropy, lambda x: (0, log_c(x))),
     "mutual_information": (
         information.mutual_information,
         lambda x: (0, math.log(min(x.shape))),
-        {"samples", "classes"},
     ),
-    "kl_divergence": (mean_divergence, lambda x: (0, math.inf), {"classes"}),
-    "perplexity": (class_perplexity, lambda x: (1, x.shape[1]), {"samples", "classes"}),
+    "kl_divergence": (mean_divergence, lambda x: (0, math.inf)),
+    "perplexity": (class_perplexity, lambda x: (1, x.shape[1])),
 }
-
-
-def test_every_public_function_stands_in_the_table_of_properties():
-    functions = inspect.getmembers(information, inspect.isfunction)
-    public = {name for name, f in functions if not name.startswith("_") and f.__module__ == information.__name__}
-    assert public == set(PROPERTIES)
 
 
 @pytest.mark.parametrize("name", PROPERTIES)
 @settings(max_examples=60, deadline=None)
 @given(x=log_probs())
 def test_values_keep_their_bounds(name, x):
-    function, bounds, _ = PROPERTIES[name]
+    function, bounds = PROPERTIES[name]
     low, high = bounds(x)
     value = function(x)
     assert not value.isnan().any()
     assert (value >= low - 2e-5).all() and (value <= high * (1 + 2e-5) + 2e-5).all()
-
-
-@pytest.mark.parametrize("name", PROPERTIES)
-@settings(max_examples=60, deadline=None)
-@given(x=log_probs(), seed=st.integers(0, 1000))
-def test_order_of_samples_or_classes_does_not_matter(name, x, seed):
-    function, _, invariant = PROPERTIES[name]
-    generator = torch.Generator().manual_seed(seed)
-    if "samples" in invariant:
-        torch.testing.assert_close(function(x[torch.randperm(len(x), generator=generator)]), function(x))
-    if "classes" in invariant:
-        shuffled = x[:, torch.randperm(x.shape[1], generator=generator)]
-        torch.testing.assert_close(function(shuffled), function(x), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", PROPERTIES)

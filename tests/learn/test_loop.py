@@ -112,14 +112,16 @@ def test_a_late_reading_that_is_no_number_ends_the_run_before_anything_is_saved(
     from twist.learn import checkpoints
     from twist.learn import step as steps
 
-    path = prepare("digits", name="nan", changes=tiny)
+    path = prepare("digits", name="nan", changes={**tiny, "record.diagnose_every_steps": 1000})
     late(monkeypatch)
     loss, calls = steps.twist_loss, []
 
     def poisoned(logits, **options):
         calls.append(1)
         terms = loss(logits, **options)
-        return terms._replace(total=terms.total * float("nan")) if len(calls) == 7 else terms
+        return (
+            terms._replace(total=terms.total * float("nan")) if len(calls) == 8 else terms
+        )  # the first step is diagnosed
 
     monkeypatch.setattr(steps, "twist_loss", poisoned)
     outcome = attempt(path, 1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from twist.learn import diagnostics
-from twist.learn.networks import ProjectionHead, TwistNet, build_network
+from twist.learn.networks import HeadOutputs, ProjectionHead, TwistNet, build_network
 from twist.runs.config import NetworkConfig
 
 NAMES = {"bn": "batch", "syncbn": "sync", "ln": "layer", "none": "none", "identity": "none"}
@@ -33,7 +33,7 @@ def test_head_is_the_authors(case):
     seen = []
     head.last_linear.register_forward_hook(lambda module, inputs, output: seen.append(output))
     features = arrays["x"].requires_grad_()
-    logits = head(features)
+    logits = head(features).logits
     compare(logits, "y_train")
 
     before, parameters = seen[0], dict(head.named_parameters())
@@ -50,7 +50,7 @@ def test_head_is_the_authors(case):
         compare(diagnostics.row_std(values), f"{prefix}_row_std")
     for name in case.group("after."):
         compare(head.state_dict()[name], f"after.{name}")
-    compare(head.eval()(arrays["x_eval"]), "y_eval")
+    compare(head.eval()(arrays["x_eval"]).logits, "y_eval")
 
 
 def test_state_dict_reads_as_the_authors():
@@ -70,7 +70,10 @@ def test_state_dict_reads_as_the_authors():
 @pytest.mark.parametrize("final_norm", ["batch", "sync"])
 def test_final_norm_gives_every_class_mean_zero_and_variance_one(final_norm):
     head = ProjectionHead(5, 8, 4, final_norm=final_norm)
-    logits = head(3 + randn(64, 5))
+    logits, before_norm = head(3 + randn(64, 5))
+    torch.testing.assert_close(
+        (before_norm - before_norm.mean(0)) / before_norm.std(0, correction=0), logits, rtol=1e-3, atol=1e-3
+    )
     torch.testing.assert_close(logits.mean(0), torch.zeros(4), rtol=0, atol=1e-5)
     torch.testing.assert_close(logits.std(0, correction=0), torch.ones(4), rtol=0, atol=1e-2)
 
@@ -78,7 +81,9 @@ def test_final_norm_gives_every_class_mean_zero_and_variance_one(final_norm):
 def test_without_final_norm_the_logits_are_the_last_layer():
     head = ProjectionHead(5, 8, 4, final_norm="none")
     features = randn(6, 5)
-    torch.testing.assert_close(head(features), head.last_linear(head.projection_head(features)))
+    logits, before_norm = head(features)
+    torch.testing.assert_close(logits, head.last_linear(head.projection_head(features)))
+    assert torch.equal(logits, before_norm) and not before_norm.requires_grad
 
 
 @pytest.mark.parametrize("head_norm", ["batch", "layer", "none"])
@@ -106,7 +111,12 @@ def test_norms_of_the_backbone_see_each_size_by_itself_and_the_head_sees_all():
             self.rows.append(len(x))
             return x.flatten(1)[:, :2]
 
-    backbone, head = Recorder(), Recorder()
+    class RecordingHead(Recorder):
+        def forward(self, x, num_views=1):
+            rows = super().forward(x, num_views)
+            return HeadOutputs(rows, rows)
+
+    backbone, head = Recorder(), RecordingHead()
     large, small = randn(4, 1, 8, 8), randn(4, 1, 4, 4)
     outputs = TwistNet(backbone, head)([large, large, small, small, small])
     assert backbone.rows == [8, 12] and head.rows == [20]

@@ -11,7 +11,7 @@ from torch import nn
 from twist.learn.networks import ProjectionHead, TwistNet
 from twist.learn.optim import make_optimizer
 from twist.learn.schedules import values_at
-from twist.learn.step import TrainState, evaluate_loss, follow, make_teacher, move_weights
+from twist.learn.step import TrainState, evaluate_loss, follow, gradient_norms, make_teacher, move_weights
 from twist.runs.config import ConfigError, Recipe
 
 TRAJECTORY = 1e-7
@@ -226,6 +226,44 @@ def test_the_teacher_labels_in_the_second_stage():
     expected = torch.stack([-view.log_softmax(1)[:, 3].mean() for view in targets]).mean()
     torch.testing.assert_close(report.total, expected)
     assert report.self_label.share == 1
+
+
+@pytest.mark.parametrize("changes", [{}, {"teacher__enabled": True}, {"objective__consistency_temperature": 1.0}])
+def test_gradient_norms_are_those_of_each_weighted_term(changes):
+    weights = {"consistency": 0.5, "sharpness": 1.0, "diversity": 2.0}
+    changes = {**changes, "objective__temperature": 0.5} | {f"objective__{n}_weight": w for n, w in weights.items()}
+    recipe = Recipe().replace(**changes)
+    found = gradient_norms(evaluate_loss(small_state(recipe), batch(2), recipe, values_at(0, recipe, 10)), recipe)
+    for name, weight in weights.items():
+        report = evaluate_loss(small_state(recipe), batch(2), recipe, values_at(0, recipe, 10))
+        (gradient,) = torch.autograd.grad(getattr(report.terms, name), report.logits_of_heads[0])
+        assert found[name].item() == pytest.approx(weight * gradient.norm().item(), rel=1e-5)
+
+
+def test_asking_for_gradient_norms_leaves_the_steps_own_gradients_alone():
+    recipe = Recipe()
+    state, values = small_state(recipe), values_at(0, recipe, 10)
+    report = evaluate_loss(state, batch(), recipe, values)
+    gradient_norms(report, recipe)
+    assert all(parameter.grad is None for parameter in state.network.parameters())
+    move_weights(state, report.total, recipe, values)
+    alone = small_state(recipe)
+    move_weights(alone, evaluate_loss(alone, batch(), recipe, values).total, recipe, values)
+    for mine, theirs in zip(state.network.parameters(), alone.network.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+
+
+def test_a_report_speaks_for_the_head_that_speaks():
+    recipe = Recipe()
+    torch.manual_seed(0)
+    network = TwistNet(TwoConvs(4, 6), ProjectionHead(6, 8, 5), [ProjectionHead(6, 8, 5)]).train()
+    network.losses.copy_(torch.tensor([1.0, -1.0]))
+    state = TrainState(network, make_optimizer(network, recipe.optim))
+    report = evaluate_loss(state, batch(), recipe, values_at(0, recipe, 10))
+    assert torch.equal(report.global_logits, report.logits_of_heads[1][:2])
+    assert torch.equal(report.before_norm, report.before_norm_of_heads[1])
+    normed = torch.nn.functional.batch_norm(report.before_norm, None, None, training=True)
+    torch.testing.assert_close(normed, report.logits_of_heads[1].flatten(0, 1))
 
 
 def test_a_persons_own_term_is_added_with_its_weight():

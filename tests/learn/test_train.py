@@ -44,6 +44,10 @@ def test_a_run_records_every_step_snapshot_and_checkpoint(whole):
     assert [event["step"] for event in record.events if event["kind"] == "checkpoint"] == [4, 8, 12]
     assert len(checkpoints.checkpoint_folders(whole)) == 2
     assert record.last("end")["reason"] == "completed"
+    diagnosed = ["alignment", "uniformity", "dead_units", "row_std_before_norm", "consistency_gradient"]
+    assert (metrics[[f"train/{name}" for name in diagnosed]].notna().sum() == 5).all()
+    assert np.isfinite(metrics["train/gradient_norm"]).all()
+    assert record.last("start")["snapshot_every_steps"] == 4
     snapshot, watch = record.snapshot(), record.watch()
     assert len(snapshot.assignment) == len(watch) == 200
     assert watch.label_names == [str(digit) for digit in range(10)]
@@ -305,33 +309,6 @@ def test_a_failure_in_this_process_is_raised_and_recorded(runs, tiny, monkeypatc
 def test_a_device_that_is_not_there_is_refused(name, said):
     with pytest.raises(ConfigError, match=said):
         choose_device(name)
-
-
-def test_a_snapshot_leaves_the_network_as_it_was(runs, tiny):
-    from twist.learn import datasets, snapshots
-    from twist.learn.networks import build_network
-    from twist.runs.config import with_fields
-    from twist.runs.recipes import recipe
-
-    chosen = with_fields(recipe("digits"), tiny)
-    images = datasets.load(chosen.data).images
-    network = build_network(chosen.network, 1, seed=0).train()
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    first = snapshots.take(network, images, chosen)
-    second = snapshots.take(network, images, chosen)
-    assert network.training
-    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
-    assert all(np.array_equal(first[0][name], second[0][name]) for name in first[0])
-    assert np.allclose(first[0]["sample_entropy"].mean(), first[1]["watch/conditional_entropy"], atol=1e-5)
-
-
-def test_watch_images_are_spread_over_the_labels():
-    from twist.learn.snapshots import watch_indices
-
-    labels = torch.arange(10).repeat_interleave(100)
-    chosen = watch_indices(1000, 50, labels[torch.randperm(1000, generator=torch.Generator().manual_seed(0))])
-    assert len(chosen.unique()) == 50
-    assert watch_indices(30, 50, None).tolist() == list(range(30))
 
 
 def test_two_writers_never_share_a_segment(runs, tiny):

@@ -1,4 +1,4 @@
-"""The numbers in which a collapse shows, from logits and features; pure, without gradient."""
+"""The numbers in which a collapse shows, from logits; summaries of these and of features; pure, without gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from twist.learn import information
+from twist.learn import geometry, information
 
 # The rank's cost grows with the cube of the rows; a fixed number also gives every run the same cap.
 BATCH_RANK_ROWS, IMAGES_RANK_ROWS = 256, 512
@@ -131,65 +131,6 @@ def column_std(logits: Float[Tensor, "N C"]) -> Float[Tensor, ""]:
 
 
 @torch.no_grad()
-def feature_std(features: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
-    """Spread of the features over the samples: mean over the dimensions of the biased standard deviation.
-
-    Near 0 the backbone gives every sample the same features. Its scale is the network's own: follow its course, do
-    not compare it between networks; for the number of directions in use read `effective_rank`.
-
-    Returns
-    -------
-    Tensor
-        0 upward, in units of the features.
-
-    Examples
-    --------
-    >>> healthy = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
-    >>> feature_std(healthy), feature_std(healthy[[0, 0]])
-    (tensor(1.), tensor(0.))
-    """
-    return features.std(0, correction=0).mean()
-
-
-@torch.no_grad()
-def effective_rank(features: Float[Tensor, "N D"]) -> Float[Tensor, ""]:
-    """Number of directions the features span: exp of the entropy of their singular values, uncentred (RankMe).
-
-    Far below D: dimensional collapse. A falling value on fixed images is the warning; a low value on few samples is
-    none, for it cannot exceed min(N, D). A common offset of all features counts as one strong direction.
-
-    Returns
-    -------
-    Tensor
-        1 (one direction) to min(N, D); 0 for features that are all 0, NaN when one is not finite.
-
-    Notes
-    -----
-    The singular values are the roots of the eigenvalues of the smaller Gram matrix, which is much cheaper than their
-    decomposition. In float64, because the root turns the rounding of float32 into singular values of 3e-4 of the
-    largest: hundreds of them, which do not exist, would be counted in.
-
-    References
-    ----------
-    arXiv 2210.02885, equation 1, without its 1e-7.
-
-    Examples
-    --------
-    >>> [round(effective_rank(x).item(), 3) for x in (torch.eye(4), torch.ones(4, 4), torch.zeros(4, 4))]
-    [4.0, 1.0, 0.0]
-    """
-    finite = torch.isfinite(features).all()
-    # MPS has no float64, and the eigenvalues of non-finite matrices are an error: NaN is put back at the end.
-    wide = (features.cpu() if features.device.type == "mps" else features).double().nan_to_num(0.0, 0.0, 0.0)
-    wide = wide / wide.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
-    gram = wide @ wide.T if len(wide) < wide.shape[1] else wide.T @ wide
-    singular = torch.linalg.eigvalsh(gram).clamp(min=0).sqrt()
-    share = singular / singular.sum().clamp(min=torch.finfo(torch.float64).tiny)
-    rank = torch.special.entr(share).sum().exp() * (singular.sum() > 0)
-    return torch.where(finite, rank.to(finite.device, features.dtype), torch.nan)
-
-
-@torch.no_grad()
 def summarize(
     logits: Sequence[Float[Tensor, "N C"]],
     features: Float[Tensor, "R D"] | None = None,
@@ -211,13 +152,16 @@ def summarize(
     -------
     dict
         ``agreement``, ``row_std``, ``column_std``, ``class_perplexity``, ``sample_perplexity``, ``dead_classes``,
-        ``largest_class_share``, and with features ``feature_std`` and ``effective_rank``.
+        ``largest_class_share``, and with features ``feature_std``, ``dead_units``, ``effective_rank``, ``alignment``
+        and ``uniformity``.
 
     Notes
     -----
     As in the loss every view has its own mean distribution, and the perplexities are those of the views' mean
     entropies. Usage and spreads are taken over the rows of all views together, as the final norm sees them. The
-    effective rank is that of at most 256 evenly spread rows: cheap at any batch size.
+    effective rank is that of at most 256 evenly spread rows, the uniformity that of as many samples in their first
+    view, the alignment that of the first two views: cheap at any batch size. In several processes it is what this one
+    sees.
 
     Examples
     --------
@@ -239,20 +183,29 @@ def summarize(
         sample_perplexity=information.perplexity(torch.stack([*map(information.conditional_entropy, views)]).mean()),
         dead_classes=dead_classes(usage),
         largest_class_share=largest_class_share(usage),
-        **_of_features(features, BATCH_RANK_ROWS),
+        **({} if features is None else _of_features_of_views(features.float(), len(logits[0]))),
     )
 
 
+def _of_features_of_views(features: Tensor, num_samples: int) -> dict[str, Tensor]:
+    first, second = features[:num_samples], features[num_samples : 2 * num_samples]
+    return {
+        "feature_std": geometry.feature_std(features),
+        "dead_units": geometry.dead_units(features),
+        "effective_rank": geometry.effective_rank(evenly(features, BATCH_RANK_ROWS)),
+        "alignment": geometry.alignment(first, second),
+        "uniformity": geometry.uniformity(evenly(first, BATCH_RANK_ROWS)),
+    }
+
+
 @torch.no_grad()
-def summarize_images(
-    logits: Float[Tensor, "M C"], features: Float[Tensor, "M D"] | None = None, *, temperature: int | float = 1.0
-) -> dict[str, float]:
+def summarize_images(logits: Float[Tensor, "M C"], *, temperature: int | float = 1.0) -> dict[str, float]:
     """The collapse numbers of one set of images, by glossary name without prefix: the summary of a snapshot.
 
     Parameters
     ----------
-    logits, features
-        The network's outputs; none leaves out the numbers made from features.
+    logits
+        The network's outputs.
     temperature
         Divisor of the logits in the entropies.
 
@@ -260,8 +213,7 @@ def summarize_images(
     -------
     dict
         ``conditional_entropy``, ``marginal_entropy``, ``mutual_information`` in nats, ``class_perplexity``,
-        ``sample_perplexity``, ``dead_classes``, ``largest_class_share``, ``row_std``, and with features
-        ``feature_std`` and ``effective_rank``, the rank of at most 512 evenly spread images.
+        ``sample_perplexity``, ``dead_classes``, ``largest_class_share``, ``row_std``.
 
     Examples
     --------
@@ -283,16 +235,39 @@ def summarize_images(
         dead_classes=dead_classes(usage),
         largest_class_share=largest_class_share(usage),
         row_std=row_std(logits.float()),
-        **_of_features(features, IMAGES_RANK_ROWS),
     )
 
 
-def _of_features(features: Tensor | None, rank_rows: int) -> dict[str, Tensor]:
-    if features is None:
-        return {}
+@torch.no_grad()
+def summarize_features(features: Float[Tensor, "M D"]) -> tuple[dict[str, float], Float[Tensor, " K"]]:
+    """The collapse numbers of the features of one set of images, and their spectrum, of which the rank is one.
+
+    Returns
+    -------
+    dict
+        ``feature_std``, ``dead_units``, and ``effective_rank``, the rank of at most 512 evenly spread images.
+    Tensor
+        The spectrum of the same images, as `twist.learn.geometry.spectrum`.
+
+    Examples
+    --------
+    >>> numbers, spectrum = summarize_features(torch.eye(4))
+    >>> round(numbers["effective_rank"], 3), spectrum
+    (4.0, tensor([0.2500, 0.2500, 0.2500, 0.2500]))
+    """
     features = features.float()
-    every = -(-len(features) // rank_rows)
-    return {"feature_std": feature_std(features), "effective_rank": effective_rank(features[::every])}
+    spectrum = geometry.spectrum(evenly(features, IMAGES_RANK_ROWS))
+    numbers = _as_floats(
+        feature_std=geometry.feature_std(features),
+        dead_units=geometry.dead_units(features),
+        effective_rank=geometry.rank_of(spectrum),
+    )
+    return numbers, spectrum
+
+
+def evenly(rows: Float[Tensor, "N D"], most: int) -> Float[Tensor, "K D"]:
+    """At most so many rows, every second, third, … of them."""
+    return rows[:: -(-len(rows) // most)]
 
 
 def _as_floats(**values: Tensor) -> dict[str, float]:

@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twist.learn import checkpoints, compute, datasets, diagnostics, snapshots
+from twist.learn import checkpoints, compute, datasets, snapshots
+from twist.learn.diagnosis import diagnose
 from twist.learn.feed import Feed
 from twist.learn.kernels import passes_self_test
 from twist.learn.networks import build_network
@@ -266,12 +267,13 @@ class Loop:
         """Choose the watch images and write down, once, what views show of them."""
         chosen = snapshots.watch_indices(len(images), self.recipe.record.watch_images, images.labels)
         self.watch_rows = chosen.numpy()
+        self.watch_labels = None if images.labels is None else images.labels[chosen]
         watched = images.images[chosen]
         if not (self.path / "watch" / "manifest.json").is_file():
             self.writer.watch(
                 watched.numpy(),
                 images.sample_ids[chosen].numpy(),
-                None if images.labels is None else images.labels[chosen].numpy(),
+                None if self.watch_labels is None else self.watch_labels.numpy(),
                 images.label_names,
             )
         return watched
@@ -314,11 +316,7 @@ class Loop:
         """What is logged of a step beside the terms; every so often the collapse numbers, which wait for the device."""
         known = {"learning_rate": values.learning_rate}
         if self.step == 1 or self.step % self.recipe.record.diagnose_every_steps == 0 or self.step == self.total_steps:
-            known |= diagnostics.summarize(
-                [view.detach() for view in report.logits],
-                report.features.detach(),
-                temperature=self.recipe.objective.temperature,
-            )
+            known |= diagnose(report, self.recipe)
         return known
 
     def _read(self, readings: Iterable[Reading]) -> None:
@@ -327,7 +325,6 @@ class Loop:
             self._check_finite(step, numbers)
             if numbers.get("self_label_share") == 0:
                 self._say_that_nobody_teaches(step, numbers["self_label_threshold"])
-            del numbers["gradient_norm"]
             if step % self.recipe.record.log_every_steps == 0 or step == self.total_steps:
                 self._log(step, {**numbers, **known}, at_s)
 
@@ -360,7 +357,7 @@ class Loop:
         broken = [name for name, value in numbers.items() if not math.isfinite(value)]
         if not broken:
             return
-        terms = {f"train/{name}": value for name, value in numbers.items() if name != "gradient_norm"}
+        terms = {f"train/{name}": value for name, value in numbers.items()}
         self.writer.metrics(step, step / self.steps_per_epoch, terms)
         optim = self.recipe.optim
         if broken == ["gradient_norm"]:
@@ -402,7 +399,9 @@ class Loop:
         if self.state.visits is not None:
             order = self.feed.order(self.step // self.steps_per_epoch)
             agreement = self.state.visits.take_agreement(self.step, order)[self.watch_rows]
-        columns, summary = snapshots.take(self.state.network, watched, self.recipe, agreement=agreement)
+        columns, summary = snapshots.take(
+            self.state.network, watched, self.recipe, agreement=agreement, labels=self.watch_labels
+        )
         self.writer.snapshot(self.step, self._epoch(), columns, summary)
         self._restart_clock()
 

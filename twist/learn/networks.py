@@ -31,6 +31,21 @@ class Outputs(NamedTuple):
     logits: Float[Tensor, "R C"]
 
 
+class HeadOutputs(NamedTuple):
+    """What a head says of its rows.
+
+    Attributes
+    ----------
+    logits
+        ``[R, C]``, not yet divided by the temperature.
+    before_norm
+        ``[R, C]``, what the final norm saw, without gradient: its spread tells of a collapse that the norm hides.
+    """
+
+    logits: Float[Tensor, "R C"]
+    before_norm: Float[Tensor, "R C"]
+
+
 class ProjectionHead(nn.Module):
     """Three linear layers and the final norm: features -> logits.
 
@@ -80,10 +95,11 @@ class ProjectionHead(nn.Module):
         self.last_linear = nn.Linear(hidden_dim, num_classes)
         self.norm = _final_norm(final_norm, num_classes, bunch_size)
 
-    def forward(self, features: Float[Tensor, "R D"], num_views: int = 1) -> Float[Tensor, "R C"]:
+    def forward(self, features: Float[Tensor, "R D"], num_views: int = 1) -> HeadOutputs:
         """Logits of feature rows, view-major; in training the norms see all of them together, or bunch by bunch."""
         rows = self.last_linear(self.projection_head(features))
-        return self.norm(rows, num_views) if isinstance(self.norm, BunchNorm) else self.norm(rows)
+        logits = self.norm(rows, num_views) if isinstance(self.norm, BunchNorm) else self.norm(rows)
+        return HeadOutputs(logits, rows.detach())
 
 
 def _head_norm(name: str, width: int) -> nn.Module:
@@ -155,10 +171,15 @@ class TwistNet(nn.Module):
         features = self.features(views)
         heads = [self.projection_heads, *self.more_heads]
         num_views = 1 if isinstance(views, Tensor) else len(views)
-        return Outputs(features, heads[self.speaking_head](features, num_views))
+        return Outputs(features, heads[self.speaking_head](features, num_views).logits)
 
     def forward_heads(self, views: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         """Features of several views, and the logits of every head, for training."""
+        features, heads = self.ask_heads(views)
+        return features, [head.logits for head in heads]
+
+    def ask_heads(self, views: Sequence[Tensor]) -> tuple[Tensor, list[HeadOutputs]]:
+        """Features of several views, and all that every head says of them."""
         features = self.features(views)
         return features, [head(features, len(views)) for head in (self.projection_heads, *self.more_heads)]
 

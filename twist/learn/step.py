@@ -56,6 +56,10 @@ class StepReport:
         Of all views, before the weights moved; rows view-major.
     logits_of_heads
         Of every head: its logits view by view, in one tensor.
+    before_norm_of_heads
+        Of every head: what its final norm saw, rows view-major, without gradient.
+    source
+        The teacher's logits of the two global views; None without one.
     speaking
         Index of the head that speaks, on the device; None with a single head.
     """
@@ -66,6 +70,8 @@ class StepReport:
     extra: Tensor | None
     features: Float[Tensor, "R D"]
     logits_of_heads: list[Float[Tensor, "V N C"]]
+    before_norm_of_heads: list[Float[Tensor, "R C"]]
+    source: list[Float[Tensor, "N C"]] | None
     speaking: Tensor | None
 
     @property
@@ -77,6 +83,11 @@ class StepReport:
     def global_logits(self) -> Float[Tensor, "2 N C"]:
         """Logits of the head that speaks, of the two global views; without gradient, and without waiting."""
         return _pick(self.speaking, [logits[:2].detach() for logits in self.logits_of_heads])
+
+    @property
+    def before_norm(self) -> Float[Tensor, "R C"]:
+        """What the final norm of the head that speaks saw, without waiting."""
+        return _pick(self.speaking, self.before_norm_of_heads)
 
     def named(self) -> dict[str, Tensor]:
         """Loss and terms by name, scalars on the device."""
@@ -134,10 +145,10 @@ def evaluate_loss(
     """
     network = state.network
     with autocast(views[0].device, precision):
-        features, heads = network.forward_heads(views)
+        features, heads = network.ask_heads(views)
         source = None if state.teacher is None else _ask(state.teacher, views[:2], recipe.teacher)
     features = _at_least_float32(features)
-    logits_of_heads = [_at_least_float32(rows).unflatten(0, (len(views), -1)) for rows in heads]
+    logits_of_heads = [_at_least_float32(head.logits).unflatten(0, (len(views), -1)) for head in heads]
     by_head = [_loss_of_head(logits, source, recipe, values) for logits in logits_of_heads]
     total = torch.stack([total for total, _, _ in by_head]).mean()
     # Which head speaks is known to the device alone: what it says is picked there.
@@ -152,11 +163,12 @@ def evaluate_loss(
         own = _pick(speaking, of_heads)
     # The TWIST loss tells the heads apart in every stage: pseudo labels are easiest where classes have merged.
     network.note_losses(distributed.mean(torch.stack([terms.total.detach() for _, terms, _ in by_head])))
-    return StepReport(total, terms, self_label, own, features, logits_of_heads, speaking)
+    before_norm = [head.before_norm for head in heads]
+    return StepReport(total, terms, self_label, own, features, logits_of_heads, before_norm, source, speaking)
 
 
 def _pick(speaking: Tensor | None, of_heads: Sequence[Tensor]) -> Tensor:
-    """The value of the head that speaks."""
+    """The value of the head that speaks, without waiting for the device that knows which it is."""
     return of_heads[0] if speaking is None else torch.stack(list(of_heads)).index_select(0, speaking[None])[0]
 
 
@@ -242,6 +254,23 @@ def _loss_of_head(
         mean_over_processes=distributed.mean if config.global_quantile else None,
     )
     return self_label.total, terms, self_label
+
+
+def gradient_norms(report: StepReport, recipe: Recipe) -> dict[str, Float[Tensor, ""]]:
+    """Length (L2) of each weighted term's gradient at the logits of the head that speaks, by the term's name.
+
+    Which term pulls, and how hard: where one is far below the others, its weight is as good as 0. In several processes
+    it is the gradient at this one's logits; all must ask together.
+    """
+    logits = _pick(report.speaking, report.logits_of_heads).detach().requires_grad_()
+    terms = _twist_terms(logits, report.source, recipe)
+    found: dict[str, Tensor] = {}
+    for name in ("consistency", "sharpness", "diversity"):
+        logits.grad = None
+        getattr(terms, name).backward(retain_graph=True)
+        assert logits.grad is not None
+        found[name] = getattr(recipe.objective, f"{name}_weight") * torch.linalg.vector_norm(logits.grad)
+    return found
 
 
 def _twist_terms(logits: Tensor, source: list[Tensor] | None, recipe: Recipe) -> LossTerms:
