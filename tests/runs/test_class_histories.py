@@ -4,6 +4,7 @@ from scipy.stats import entropy
 from synthetic import make_history, make_run
 
 from twist.runs.class_histories import MATCHED_CLASSES, class_flow, class_histories, stability_at
+from twist.runs.histories import sample_traits
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, step_folder
 
@@ -157,6 +158,14 @@ def test_a_damaged_snapshot_is_unknown_and_the_others_are_not(damage, tmp_path):
     np.testing.assert_array_equal(classes.stability, [np.nan, np.nan, np.nan, 1])
     assert (classes.agreement == 0.5).all() and not np.isnan(classes.class_perplexity).any()
     assert len(classes.damaged) == (damage == "gone") and np.isnan(stability_at(record, 20))
+
+
+def test_a_run_of_nans_has_histories_without_numbers(tmp_path):
+    nothing = np.full((3, 5), np.nan)
+    record = record_of(tmp_path, np.zeros((3, 5), int), confidences=nothing, entropies=nothing)
+    classes, traits = class_histories(record), sample_traits(record)
+    assert np.isnan(classes.mean_entropy).all()
+    assert (traits.settled_step == -1).all() and np.isnan(traits.mean_confidence).all()
 
 
 def test_a_flow_needs_both_snapshots(tmp_path):

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
+from sklearn.metrics.cluster import expected_mutual_information
 from synthetic import make_history, make_run
 
 from twist.runs import shortcuts
@@ -110,6 +111,15 @@ def test_explained_is_the_adjusted_share_of_the_assignments_entropy():
     expected = adjusted_mutual_info_score(assignment, boxes, average_method="min")
     assert entropy < mutual_info_score(boxes, boxes)
     assert 0.1 < explained < information / entropy and explained == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("rows", "columns"), [((5, 3), (4, 4)), ((8,), (1, 7)), ((1,) * 8, (2,) * 4), ((3, 0, 5), (8,))]
+)
+def test_what_chance_gives_is_scikit_learns_expected_mutual_information(rows, columns):
+    table = np.outer(rows, columns) / 8  # only its margins matter
+    expected = expected_mutual_information(table[np.array(rows) > 0], 8)
+    assert shortcuts._chance(np.array(rows), np.array(columns)) == pytest.approx(expected, abs=1e-12)
 
 
 def test_a_combination_of_statistics_is_seen_together():

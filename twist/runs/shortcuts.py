@@ -198,20 +198,41 @@ def _boxes(ranks: np.ndarray, boxes: int) -> np.ndarray:
 
 def _explained(classes: np.ndarray, boxes: np.ndarray, num_classes: int) -> float:
     from scipy.special import entr
-    from sklearn.metrics.cluster import expected_mutual_information
 
     if not len(classes):
         return 0.0
     width = boxes.max() + 1
     table = np.bincount(classes * width + boxes, minlength=num_classes * width).reshape(num_classes, width)
-    table = table[table.sum(1) > 0][:, table.sum(0) > 0]
     shares = table / len(classes)
     entropy = entr(shares.sum(1)).sum()
     information = entropy + entr(shares.sum(0)).sum() - entr(shares).sum()
-    chance = expected_mutual_information(table, len(classes))
+    chance = _chance(table.sum(1), table.sum(0))
     if entropy - chance < 1e-9:  # one class, or every image a class of its own: nothing is left to explain
         return 0.0
     return float(np.clip((information - chance) / (entropy - chance), 0, 1))
+
+
+def _chance(rows: np.ndarray, columns: np.ndarray) -> float:
+    """Mutual information, nats, that two groupings of these sizes share on the average when they know nothing.
+
+    A sum over all pairs of groups of what a hypergeometric overlap gives (Vinh, Epps and Bailey 2010, JMLR 11). It
+    depends on the sizes alone, and boxes have few different ones: each pair of sizes is worked out once.
+    """
+    total, expected = int(rows.sum()), 0.0
+    different, times = np.unique(rows[rows > 0], return_counts=True)
+    sizes = different[:, None]
+    log_factorial = np.concatenate([[0.0], np.log(np.arange(1, total + 1)).cumsum()])
+    for size, many in zip(*np.unique(columns[columns > 0], return_counts=True), strict=True):
+        shared = np.arange(1, min(size, sizes.max()) + 1)
+        neither = total - sizes - size + shared
+        possible = (shared <= sizes) & (neither >= 0)
+        ways = log_factorial[size] - log_factorial[shared] - log_factorial[size - shared]
+        ways = ways + log_factorial[total - size] - log_factorial[np.where(possible, sizes - shared, 0)]
+        ways = ways - log_factorial[np.where(possible, neither, 0)]
+        all_ways = log_factorial[total] - log_factorial[sizes] - log_factorial[total - sizes]
+        chances = np.exp(np.where(possible, ways - all_ways, -np.inf))
+        expected += many * (times @ (chances * shared / total * np.log(total * shared / (sizes * size))).sum(1))
+    return float(expected)
 
 
 def _offenders(classes: np.ndarray, values: np.ndarray, rows: np.ndarray, num_classes: int) -> tuple[Offender, ...]:
