@@ -77,7 +77,7 @@ def build_backbone(
     elif name in VISION_TRANSFORMERS:
         backbone, feature_dim = _build_vision_transformer(config, in_channels, image_size)
     elif name == "small_conv":
-        backbone = SmallConv(in_channels, config.widths, config.pool_side)
+        backbone = SmallConv(in_channels, config.widths, config.pool_side, norm=config.backbone_norm == "batch")
         feature_dim = backbone.feature_dim
     elif name == "fast_conv":
         backbone = FastConv(
@@ -112,6 +112,8 @@ class SmallConv(nn.Module):
         Channels of the blocks.
     pool_side
         Side of that grid: with 1 a feature tells what is in the image, with more also where.
+    norm
+        Whether batch norms follow the convolutions.
 
     Examples
     --------
@@ -119,13 +121,13 @@ class SmallConv(nn.Module):
     torch.Size([2, 32])
     """
 
-    def __init__(self, in_channels: int, widths: Sequence[int], pool_side: int = 1):
+    def __init__(self, in_channels: int, widths: Sequence[int], pool_side: int = 1, *, norm: bool = True):
         super().__init__()
         blocks = []
         for before, after in itertools.pairwise((in_channels, *widths)):
-            # The norm takes away any constant, so the convolution needs no bias.
-            conv = nn.Conv2d(before, after, 3, padding=1, bias=False)
-            blocks.append(nn.Sequential(conv, nn.BatchNorm2d(after), nn.ReLU(inplace=True)))
+            # A norm takes away any constant, so the convolution before it needs no bias.
+            conv = nn.Conv2d(before, after, 3, padding=1, bias=not norm)
+            blocks.append(nn.Sequential(conv, *[nn.BatchNorm2d(after)] * norm, nn.ReLU(inplace=True)))
         self.blocks = nn.ModuleList(blocks)
         self.pool_side = pool_side
         self.feature_dim = widths[-1] * pool_side**2

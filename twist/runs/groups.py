@@ -206,6 +206,10 @@ class NetworkConfig:
     pool_side: int = field(
         1, "Side of the grid to which these two average their last maps: 1 forgets where things are, 4 keeps a layout."
     )
+    backbone_norm: str = field(
+        "batch",
+        "Norm inside small_conv: batch or none (with strong weight decay its features then span few directions).",
+    )
     whitening: bool = field(
         True,
         "Whether fast_conv's first layer whitens patches of the run's own views, untrained; false trains a drawn one.",
@@ -249,6 +253,7 @@ class NetworkConfig:
             )
             require_one_of("network.backbone", self.backbone, BACKBONES)
         require_one_of("network.stem", self.stem, ("tiny", "standard"))
+        require_one_of("network.backbone_norm", self.backbone_norm, ("batch", "none"))
         require_one_of("network.head_norm", self.head_norm, ("batch", "layer", "none"))
         require_one_of("network.activation", self.activation, ("relu", "gelu"))
         require_one_of("network.final_norm", self.final_norm, ("batch", "sync", "none"))
