@@ -12,7 +12,6 @@ from twist.view.plane import IN_GRID, attainable, entropy_plane, plane_panel
 from twist.view.scene import Scene
 from twist.view.tables import MAX_POINTS, or_empty
 
-
 TOP = math.log(10)
 
 

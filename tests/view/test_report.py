@@ -34,13 +34,48 @@ def figures_of(path) -> list[dict]:
 
 
 def test_the_report_of_a_run_holds_every_section(tmp_path):
-    path = report_of(make_run(tmp_path, name="first"))
-    assert path == tmp_path / "first" / "report.html" and path.stat().st_size < 15e6
+    path = report_of(make_run(tmp_path, name="first", histories=True))
+    assert path == tmp_path / "first" / "report.html" and path.stat().st_size < 8e6
     text = text_of(path)
     for part in ("first", "seed", "Healthy", "Labels are used only here", "matched accuracy", "class by class"):
         assert part in text
-    titles = [figure["layout"]["title"]["text"] for figure in figures_of(path)]
-    assert len(titles) == 4 and titles[2].startswith("<b>10 of 10 classes are used</b>")
+    titles = [figure["layout"]["title"]["text"].split("</b>")[0][3:] for figure in figures_of(path)]
+    assert titles == [
+        "How well the classes match the labels",
+        "How the terms of the loss move",
+        "Where the run stands",
+        "10 of 10 classes are used",
+        "Classes an image hesitates between",
+        "How sure the network is of each image",
+        "How sure training is of each image",
+        "Some images, followed",
+        "Settled, hesitating, forgotten",
+        "10 of 10 classes live; 0 births, 0 deaths",
+        "Do images keep their class?",
+        titles[11],
+        "Which term pulls",
+        "How large the gradient is",
+        "How far the logits spread",
+        "Views together, images apart",
+        "How many directions the features span",
+        "The spectrum of the features",
+        titles[18],
+    ]
+    assert "stayed together" in titles[11] and "explains" in titles[18]
+
+
+def test_what_is_missing_is_said_with_how_to_get_it(tmp_path):
+    text = " ".join(text_of(report_of(make_run(tmp_path / "few", snapshots=1))).split())
+    assert "one snapshot is on record: train longer, or lower record.snapshot_every_epochs (here 5)" in text
+    text = " ".join(text_of(report_of(create_run(Recipe(), name="new", root=tmp_path))).split())
+    for part in ("There are no watched images yet", "No collapse numbers are on record", "This takes a snapshot"):
+        assert part in text
+    assert "Training kept no entropies" in text_of(report_of(make_run(tmp_path / "old")))
+
+
+def test_the_report_of_many_classes_stays_small_and_complete(tmp_path):
+    path = report_of(make_run(tmp_path, num_classes=1000, histories=True))
+    assert path.stat().st_size < 8e6 and "largest at the top (100 of 1,000)" in path.read_text()
 
 
 def test_every_field_of_the_recipe_stands_there_with_its_sentence(tmp_path):

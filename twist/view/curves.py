@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from twist.runs.bounds import log_classes, mutual_information_cap, sharpness_floor
-from twist.view.labels import Box, free_box, spread
+from twist.view.labels import Box, along, boxes_along, free_box, spread
 from twist.view.panels import Panel, single
 from twist.view.scene import Scene
 from twist.view.tables import MAX_POINTS, column, decimate, or_empty
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-# Pixels: what a line of a label takes, a character of a small one, and the way from the axis.
-_LINE, _CHARACTER, _MARGIN = 17.0, 5.6, 6.0
+_LINE = 17.0  # pixels that a line of a label takes
 _Curve = tuple[np.ndarray, np.ndarray]
 
 
@@ -160,7 +159,7 @@ def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curv
     (_, right), (low, high) = panel.xaxis["range"], panel.yaxis["range"]
     scale = np.array([room.width / right, room.height / (high - low)])
     last = max([1.0, *(float(x[-1]) for x, _ in (*curves.values(), watched) if len(x))])
-    drawn = np.concatenate([*(_along(*curve) for curve in curves.values()), np.stack(watched, 1)])
+    drawn = np.concatenate([*(along(*curve) for curve in curves.values()), np.stack(watched, 1)])
     drawn = (drawn - [0, low]) * scale
     column = []
     for name, (_, y) in curves.items():
@@ -180,7 +179,7 @@ def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curv
         placed, crowded = [], None
         for line in lines:
             words = line.brief if room.brief else line.full
-            boxes = _boxes_along((line.value - low) * scale[1], words, line.above, room)
+            boxes = boxes_along((line.value - low) * scale[1], words, line.above, room.width)
             box = free_box(boxes, taken, drawn)
             if column and box.cost(taken, drawn) != (0, 0):
                 crowded = line
@@ -199,23 +198,6 @@ def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curv
         above = box.low >= (line.value - low) * scale[1]
         place = {"xref": "x domain", "x": box.left / room.width, "y": line.value, "xanchor": "left"}
         panel.note_at(words, yanchor="bottom" if above else "top", **place)
-
-
-def _boxes_along(height: float, words: str, above: bool, room: _Room) -> list[Box]:
-    """Boxes for a label along a line, on the side asked for and on the other, the best first."""
-    width = _CHARACTER * len(words)
-    lefts = np.linspace(_MARGIN, max(_MARGIN, room.width - width), 12)
-    sides = [(height, height + 15), (height - 15, height)]
-    return [Box(left, left + width, *side) for left in lefts for side in (sides if above else sides[::-1])]
-
-
-def _along(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """Points ``[K, 2]`` so close along a curve that no label passes between them unseen."""
-    known = np.isfinite(y)
-    if not known.any():
-        return np.zeros((0, 2))
-    grid = np.linspace(x[known][0], x[known][-1], 500)
-    return np.stack([np.append(grid, x[known]), np.append(np.interp(grid, x[known], y[known]), y[known])], 1)
 
 
 def entropy_curves(

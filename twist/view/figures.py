@@ -16,7 +16,7 @@ from twist.view import curves as over_steps
 from twist.view import plane as entropy
 from twist.view.curves import entropy_curves
 from twist.view.panels import assemble
-from twist.view.plane import entropy_plane
+from twist.view.plane import entropy_plane, is_magnified
 from twist.view.scene import Scene
 from twist.view.snapshots import class_usage, histogram_panel, sample_entropy_histogram, usage_panel
 from twist.view.tables import MAX_POINTS, decimate
@@ -32,6 +32,7 @@ __all__ = [
     "decimate",
     "entropy_curves",
     "entropy_plane",
+    "is_magnified",
     "overview",
     "sample_entropy_histogram",
     "waiting",

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+# Pixels: a character of a small label, and the way from the axis.
+_CHARACTER, _MARGIN = 5.6, 6.0
+
 
 class Box(NamedTuple):
     """A rectangle, in pixels from the lower left corner of a plot."""
@@ -59,3 +62,20 @@ def spread(heights: np.ndarray, gap: float, low: float, high: float) -> np.ndarr
 def free_box(candidates: Sequence[Box], taken: Sequence[Box], points: np.ndarray) -> Box:
     """The first candidate that meets no box and covers no point, else the one that does so least."""
     return min(candidates, key=lambda box: box.cost(taken, points))
+
+
+def along(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Points ``[K, 2]`` so close along a curve that no label passes between them unseen."""
+    known = np.isfinite(y)
+    if not known.any():
+        return np.zeros((0, 2))
+    grid = np.linspace(x[known][0], x[known][-1], 500)
+    return np.stack([np.append(grid, x[known]), np.append(np.interp(grid, x[known], y[known]), y[known])], 1)
+
+
+def boxes_along(height: float, words: str, above: bool, width: float) -> list[Box]:
+    """Boxes for a small label along a line at a height, on the side asked for and on the other, the best first."""
+    own = _CHARACTER * len(words)
+    lefts = np.linspace(_MARGIN, max(_MARGIN, width - own), 12)
+    sides = [(height, height + 15), (height - 15, height)]
+    return [Box(left, left + own, *side) for left in lefts for side in (sides if above else sides[::-1])]

@@ -143,7 +143,7 @@ def entropy_plane(
     """
     snapshots = or_empty(snapshots)
     plane = plane_panel(metrics, snapshots, scene, step=step)
-    if np.ptp(attainable(scene)[:, 1]) > _STRIP * log_classes(scene.num_classes):
+    if not is_magnified(scene):
         return single(plane, dark=dark, height=540).update_layout(margin={"t": 64})
     strip = strip_panel(metrics, snapshots, scene, step=step)
     note, plane.note = plane.note, ""
@@ -153,6 +153,11 @@ def entropy_plane(
         mark for mark in figure.layout.annotations if not mark.text.startswith(f"<b>{heading}")
     ]
     return figure.update_layout(title=title_of(heading, note), margin={"t": 70})
+
+
+def is_magnified(scene: Scene) -> bool:
+    """Whether so little of the plane is in reach that `entropy_plane` draws it again, magnified, at the side."""
+    return bool(np.ptp(attainable(scene)[:, 1]) < _STRIP * log_classes(scene.num_classes))
 
 
 def attainable(scene: Scene) -> np.ndarray:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import json
-from collections.abc import Iterable
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +11,16 @@ from twist.runs.status import read_status
 from twist.runs.store import RecordError, write_atomic
 from twist.runs.verdict import Verdict
 from twist.view import figures
+from twist.view.chapters import classes_chapter, drive_chapter, images_chapter, labels_figure, shortcut_chapter
 from twist.view.classes import explorer_html
 from twist.view.layout import wait_layout
 from twist.view.monitor import duration, judge, sign, spell
+from twist.view.pages import figure_html, file_text, json_html, table_html, text
 from twist.view.scene import run_path
 from twist.view.theme import DARK, LIGHT, paper_layout
 
 if TYPE_CHECKING:
-    import plotly.graph_objects as go
+    pass
 
 # Scripts and styles of this file only: nothing can be fetched, sent, framed or submitted.
 _POLICY = (
@@ -86,25 +84,30 @@ def report_html(record: RunRecord, *, no_map: str = "") -> str:
         [
             _header(record, scene),
             _verdict(judge(record)),
-            _scores(record),
+            _scores(record, scene),
             _curves(record, scene),
             _classes(snapshot, scene, problem),
+            images_chapter(record, scene),
+            classes_chapter(record, scene),
+            drive_chapter(record, scene),
+            shortcut_chapter(record, scene),
             _explorer(record, snapshot, no_map),
             _recipe(record.recipe),
             _footer(record),
         ]
     )
-    templates = _json({"light": {"layout": paper_layout(LIGHT)}, "dark": {"layout": paper_layout(DARK)}})
+    templates = json_html({"light": {"layout": paper_layout(LIGHT)}, "dark": {"layout": paper_layout(DARK)}})
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{_text(record.name)} · twist report</title>\n<style>{_file('report.css')}</style>\n</head>\n<body>\n"
+        f"<title>{text(record.name)} · twist report</title>\n<style>{file_text('report.css')}</style>\n"
+        f"</head>\n<body>\n"
         f"{body}\n"
         "<noscript><p>The figures are drawn by a script inside this file: allow it to run.</p></noscript>\n"
         f'<script type="application/json" id="templates">{templates}</script>\n'
         f"<script>{get_plotlyjs()}</script>\n"
-        f'<script type="module">{_file("report.js")}</script>\n</body>\n</html>\n'
+        f'<script type="module">{file_text("report.js")}</script>\n</body>\n</html>\n'
     )
 
 
@@ -129,10 +132,10 @@ def _header(record: RunRecord, scene: figures.Scene) -> str:
         "time": duration(record.train_seconds),
         "created": str(identity.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
     }
-    listed = "".join(f"<div><dt>{_text(name)}</dt><dd>{_text(value)}</dd></div>" for name, value in facts.items())
-    message = f"<p>{_text(status.message)}</p>" if status.message else ""
+    listed = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items())
+    message = f"<p>{text(status.message)}</p>" if status.message else ""
     return (
-        f'<header><div class="kicker">twist · report of a run</div><h1>{_text(record.name)}</h1>'
+        f'<header><div class="kicker">twist · report of a run</div><h1>{text(record.name)}</h1>'
         f'{message}<dl class="facts">{listed}</dl></header>'
     )
 
@@ -142,18 +145,18 @@ def _verdict(found: Verdict | None) -> str:
         return '<section class="verdict early"><h2><span>…</span> Nothing recorded yet</h2></section>'
     kind = {"✓": "healthy", "…": "early"}.get(sign(found.kind), "ill")
     rows = [
-        (f"<code>{_text(name)}</code>", spell(value), spell(reference), _text(meaning))
+        (f"<code>{text(name)}</code>", spell(value), spell(reference), text(meaning))
         for name, value, reference, meaning in found.evidence
     ]
-    table = _table(("what was measured", "value", "held against", "which is"), rows, numbers=(1, 2))
+    table = table_html(("what was measured", "value", "held against", "which is"), rows, numbers=(1, 2))
     return (
-        f'<section class="verdict {kind}"><h2><span>{sign(found.kind)}</span> {_text(found.title)}</h2>'
-        f'<p>{_text(found.sentence)}</p><p class="advice">{_text(found.advice)}</p>{table}'
+        f'<section class="verdict {kind}"><h2><span>{sign(found.kind)}</span> {text(found.title)}</h2>'
+        f'<p>{text(found.sentence)}</p><p class="advice">{text(found.advice)}</p>{table}'
         f'<p class="quiet">Read from the record up to step {found.step:,}.</p></section>'
     )
 
 
-def _scores(record: RunRecord) -> str:
+def _scores(record: RunRecord, scene: figures.Scene) -> str:
     from twist.runs.clustering import scores_of
 
     try:
@@ -174,23 +177,25 @@ def _scores(record: RunRecord) -> str:
         "<section><h2>How well the classes match the labels</h2>"
         f"<p>Labels are used only here: the run never saw them. {labeled:,} of {len(watch):,} watched images have one; "
         f"step {record.snapshot_steps()[-1]:,}.</p>"
-        f"{_table(('score', 'value', 'what it says'), rows, numbers=(1,))}</section>"
+        f"{table_html(('score', 'value', 'what it says'), rows, numbers=(1,))}"
+        f"{labels_figure(record, scene)}</section>"
     )
 
 
 def _curves(record: RunRecord, scene: figures.Scene) -> str:
     metrics, snapshots = record.metrics(), record.snapshot_metrics()
-    curves = _figure(
+    curves = figure_html(
         figures.entropy_curves(metrics, scene, snapshots=snapshots),
         "Healthy: mutual information, the gap between diversity and sharpness, climbs toward its cap while consistency "
         "falls. Dashed lines are what is possible. The floor of sharpness comes from the norm before the softmax and "
         "holds for training batches only; circles are the watched images, which are not augmented.",
     )
-    plane = _figure(
+    plane = figure_html(
         figures.entropy_plane(metrics, scene, snapshots=snapshots),
-        "Every state of a network lies in the shaded triangle. The distance to its lower edge is the mutual "
-        "information: a run that slides along that edge learns nothing, whatever its loss says.",
-        narrow=True,
+        "Every state of a network lies in the triangle. The height above its lower edge is the mutual information I: a "
+        "run that slides along that edge learns nothing, whatever its loss says. Hatched is what batches of this run "
+        "cannot reach; the watched images (circles) may, because running statistics do not bind them.",
+        narrow=not figures.is_magnified(scene),
     )
     return f"<section><h2>What the loss did</h2>{curves}{plane}</section>"
 
@@ -198,13 +203,13 @@ def _curves(record: RunRecord, scene: figures.Scene) -> str:
 def _classes(snapshot: Snapshot | None, scene: figures.Scene, problem: str) -> str:
     heading = "<h2>What the classes are</h2>"
     if snapshot is None:
-        return f"<section>{heading}<p>{_text(problem)}</p></section>"
-    usage = _figure(
+        return f"<section>{heading}<p>{text(problem)}</p></section>"
+    usage = figure_html(
         figures.class_usage(snapshot, scene),
         "Even bars are good only if the images are also sorted with some certainty, at the right: under a uniform "
         "collapse the bars may look even and mean nothing.",
     )
-    entropies = _figure(
+    entropies = figure_html(
         figures.sample_entropy_histogram(snapshot, scene),
         "At the left edge an image belongs to one class without doubt; at log C the network says nothing about it.",
     )
@@ -217,7 +222,7 @@ def _explorer(record: RunRecord, snapshot: Snapshot | None, no_map: str) -> str:
     try:
         explorer = explorer_html(record, snapshot.step, no_map=no_map)
     except RecordError as error:
-        return f"<section><h2>The images, class by class</h2><p>{_text(error)}</p></section>"
+        return f"<section><h2>The images, class by class</h2><p>{text(error)}</p></section>"
     rules = "".join(f"<li>{rule}</li>" for rule in _MAP_RULES)
     return (
         "<section><h2>The images, class by class</h2><p>Point at the map to see an image; choose a class to see its "
@@ -233,13 +238,13 @@ def _recipe(recipe: Recipe) -> str:
         if head != group:
             group = head
             words = (type(getattr(recipe, head)).__doc__ or "").splitlines()[0] if head else ""
-            rows.append(f'<tr class="group"><th colspan="3">{_text(head)}: {_text(words)}</th></tr>')
+            rows.append(f'<tr class="group"><th colspan="3">{text(head)}: {text(words)}</th></tr>')
         value, usual = field_value(recipe, name), field_value(default, name)
         mark = ' class="changed"' if value != usual else ""
-        was = f'<br><span class="quiet">default {_text(_spell_field(usual))}</span>' if value != usual else ""
+        was = f'<br><span class="quiet">default {text(_spell_field(usual))}</span>' if value != usual else ""
         rows.append(
-            f"<tr><td><code>{_text(leaf)}</code></td><td{mark}>{_text(_spell_field(value))}{was}</td>"
-            f"<td>{_text(field_help(name))}</td></tr>"
+            f"<tr><td><code>{text(leaf)}</code></td><td{mark}>{text(_spell_field(value))}{was}</td>"
+            f"<td>{text(field_help(name))}</td></tr>"
         )
     return (
         "<section><h2>The recipe, to the last number</h2><p>Bold values differ from the default.</p>"
@@ -266,8 +271,8 @@ def _footer(record: RunRecord) -> str:
     facts = f"run {record.name} · id {identity.get('id')} · twist {identity.get('twist')} · {state}{damaged}"
     again = f"twist report {record.name}"
     return (
-        f"<footer><p>{_text(facts)}</p><p>This file is complete: it asks nothing of the network. "
-        f"Made by <code>{_text(again)}</code>.</p></footer>"
+        f"<footer><p>{text(facts)}</p><p>This file is complete: it asks nothing of the network. "
+        f"Made by <code>{text(again)}</code>.</p></footer>"
     )
 
 
@@ -296,38 +301,3 @@ def _await_map(record: RunRecord) -> str:
         lines = str(error).splitlines() or [type(error).__name__]
         return " … ".join(dict.fromkeys((lines[0], lines[-1])))
     return ""
-
-
-def _figure(figure: go.Figure, caption: str, *, narrow: bool = False) -> str:
-    figure.layout.template = None
-    height = figure.layout.height
-    label = html.escape(figure.layout.title.text.split("</b>")[0].removeprefix("<b>"))
-    data = str(figure.to_json()).replace("<", "\\u003c")
-    return (
-        f"<figure{' class=narrow' if narrow else ''}>"
-        f'<div class="plot" role="img" aria-label="{label}" style="height:{height}px">'
-        f'<script type="application/json">{data}</script></div><figcaption>{_text(caption)}</figcaption></figure>'
-    )
-
-
-def _table(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: tuple[int, ...] = ()) -> str:
-    """A table of cells that are HTML already; the columns ``numbers`` are set to the right."""
-
-    def line(cells: Iterable[str], tag: str) -> str:
-        marks = (' class="number"' if place in numbers else "" for place, _ in enumerate(cells))
-        return "".join(f"<{tag}{mark}>{cell}</{tag}>" for mark, cell in zip(marks, cells, strict=False))
-
-    body = "".join(f"<tr>{line(tuple(row), 'td')}</tr>" for row in rows)
-    return f"<table><thead><tr>{line(tuple(heads), 'th')}</tr></thead><tbody>{body}</tbody></table>"
-
-
-def _text(value: object) -> str:
-    return html.escape("".join(c if c.isprintable() else " " for c in str(value)))
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value).replace("<", "\\u003c")
-
-
-def _file(name: str) -> str:
-    return (resources.files("twist.view") / name).read_text("utf-8")

@@ -92,15 +92,21 @@ def class_usage(snapshot: Snapshot, scene: Scene, *, by_size: bool = True, dark:
     return single(usage_panel(snapshot.class_usage, scene, note, by_size=by_size), dark=dark, height=380)
 
 
+def whole_classes(num_classes: int) -> list[int]:
+    """Numbers of classes to write on an axis of entropies up to log C: round ones, far enough apart."""
+    whole = [1]
+    for k in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000):
+        if k <= num_classes and math.log(k / whole[-1]) > 0.11 * log_classes(num_classes):  # else the numbers touch
+            whole.append(k)
+    return whole
+
+
 def histogram_panel(sample_entropy: np.ndarray, scene: Scene, note: str) -> Panel:
     """The panel of `sample_entropy_histogram`, from entropies ``[M]``; none are no snapshot yet."""
     top = log_classes(scene.num_classes)
     counts, edges = np.histogram(np.clip(sample_entropy, 0, top), bins=_BINS, range=(0, top))
     shares = counts / max(1, len(sample_entropy))
-    whole = [1]
-    for k in (2, 3, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000):
-        if k <= scene.num_classes and math.log(k / whole[-1]) > 0.11 * top:  # else the numbers touch
-            whole.append(k)
+    whole = whole_classes(scene.num_classes)
     panel = Panel(
         title="Classes an image hesitates between",
         note=note,

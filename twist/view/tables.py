@@ -59,4 +59,4 @@ def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.
 
 def thinned(count: int, limit: int = MAX_POINTS) -> np.ndarray:
     """Indices of at most ``limit`` evenly spaced rows out of ``count``, the first and the last among them."""
-    return np.unique(np.linspace(0, max(0, count - 1), min(count, limit), dtype=int))
+    return np.unique(np.linspace(0, max(0, count - 1), min(count, limit)).astype(int))
