@@ -4,9 +4,11 @@ import signal
 import subprocess
 import sys
 import time
+import types
 
 import numpy as np
 import pytest
+from synthetic import make_run
 
 from twist.cli import main
 from twist.runs.folders import run_paths
@@ -43,6 +45,9 @@ def test_train_prints_verdict_scores_and_one_json_object_last(runs, tiny, capfd)
     assert last_json(capfd)["matched_accuracy"] == facts["matched_accuracy"]
     assert main(["list", "--json"]) == 0
     assert [run["name"] for run in last_json(capfd)["runs"]] == ["mine"]
+    assert main(["verdict", "mine", "--json"]) == 0
+    found = last_json(capfd)
+    assert (found["kind"], found["step"]) == ("too early to say", 12)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +68,20 @@ def test_train_prints_verdict_scores_and_one_json_object_last(runs, tiny, capfd)
         (["show", "nothing"], "there is no run 'nothing'"),
         (["resume"], "there is no run in"),
         (["fields", "digit"], "did you mean 'digits'"),
+        (["sweep", "digits", "--classes", "1,x"], "--classes is '1,x'"),
+        (["sweep", "digits", "--classes", ""], "whole numbers with commas"),
+        (["sweep", "digits", "--classes", "5,1"], "classes has 1"),
+        (["sweep", "digits", "--classes", "5,10,5"], "classes has 5 twice"),
+        (["sweep", "digits", "--classes", "5", "--seeds", "0,a"], "--seeds is '0,a'"),
+        (["sweep", "digits", "--classes", "5", "--seeds", "0,0"], "seeds has 0 twice"),
+        (["sweep", "digits", "--classes", "5", "--seeds=-1"], "seeds has -1"),
+        (["sweep", "digits", "--classes", "5", "--jobs", "0"], "jobs is 0"),
+        (["sweep", "digits", "--classes", "5", "--jobs", "all"], "--jobs is 'all'"),
+        (["sweep", "digits", "--classes", "5", "--set", "network.num_classes=7"], "network.num_classes"),
+        (["sweep", "digits", "--classes", "5", "--name", "../x"], "cannot name a folder"),
+        (["sweep", "digit", "--classes", "5"], "did you mean 'digits'"),
+        (["verdict", "nothing"], "there is no run 'nothing'"),
+        (["zoo", "--seeds", "one"], "--seeds is 'one'"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_status_two(runs, capfd, arguments, said):
@@ -128,6 +147,80 @@ def test_a_detached_run_goes_on_after_the_command(runs, tiny, capfd):
     assert main(["train", "digits", "--name", "mine", "--detach", "--json", *sets(tiny)]) == 0
     assert last_json(capfd)["run"] == "mine"
     assert attach("mine").wait(timeout_s=120).state == "COMPLETED"
+
+
+def test_a_sweep_prints_its_table_its_recommendation_and_one_json_object(runs, tiny, capfd):
+    command = ["sweep", "digits", "--classes", "4", "--seeds", "0,1", "--name", "few", "--json", *sets(tiny)]
+    assert main(command) == 0
+    captured = capfd.readouterr()
+    swept = json.loads(captured.out.rstrip().splitlines()[-1])
+    assert swept["runs"] == ["few-classes4-seed0", "few-classes4-seed1"]
+    (row,) = swept["rows"]
+    assert (row["num_classes"], row["seeds"]) == (4, 2)
+    assert row["marginal_entropy"] - row["conditional_entropy"] == pytest.approx(row["mutual_information"], abs=1e-5)
+    assert swept["sentence"] in captured.out
+    for title in ("C", "H(Y|X)", "H(Y)", "stability", "score", "NMI*"):
+        assert title in captured.out
+    assert "few-classes4-seed0: completed" in captured.err
+    attempts = [attach(name).status.attempt for name in swept["runs"]]
+    assert main(command) == 0
+    assert [attach(name).status.attempt for name in swept["runs"]] == attempts == [1, 1]
+
+
+def test_a_verdict_shows_its_evidence_at_any_step_of_the_record(runs, capfd):
+    make_run(runs, "uniform", name="flat")
+    assert main(["verdict", "flat", "--json"]) == 0
+    captured = capfd.readouterr().out
+    found = json.loads(captured.rstrip().splitlines()[-1])
+    assert found["kind"] == "uniform collapse"
+    assert found.keys() >= {"title", "sentence", "advice", "causes", "evidence", "step", "since", "missing"}
+    assert found["evidence"]
+    for row in found["evidence"]:
+        assert row.keys() == {"name", "value", "reference", "meaning"}
+        assert row["name"] in captured
+    assert f"{found['evidence'][0]['value']:.3f} nats" in captured
+    assert main(["verdict", "flat", "--step", "7", "--json"]) == 0
+    early = last_json(capfd)
+    assert (early["kind"], early["step"]) == ("too early to say", 7)
+
+
+@pytest.mark.parametrize("step", ["-1", "141", "many"])
+def test_a_step_that_was_not_recorded_is_refused(runs, capfd, step):
+    make_run(runs, name="mine")
+    assert main(["verdict", "mine", f"--step={step}"]) == 2
+    errors = capfd.readouterr().err
+    assert errors.startswith("twist: --step is ")
+    assert errors.count("\n") == 1
+
+
+def test_a_verdict_says_what_a_run_without_snapshots_lacks(runs, capfd):
+    make_run(runs, name="blind", snapshots=0)
+    assert main(["verdict", "blind", "--json"]) == 0
+    assert any("snapshot" in what for what in last_json(capfd)["missing"])
+
+
+def test_the_zoo_is_asked_for_what_the_command_says(capfd, monkeypatch):
+    asked = {}
+
+    class Result:
+        def table(self):
+            return "healthy 3 of 3"
+
+        def as_json(self):
+            return {"total": 3, "right": 3, "false_alarms": 0}
+
+    def run_zoo(seeds, *, only=None, jobs=None, on_done=None):
+        on_done("healthy-digits-0 is right")
+        asked.update(seeds=seeds, only=only, jobs=jobs)
+        return Result()
+
+    monkeypatch.setitem(sys.modules, "twist.runs.zoo", types.SimpleNamespace(run_zoo=run_zoo))
+    assert main(["zoo", "--seeds", "0,1,2", "--only", "healthy, uniform", "--jobs", "2", "--json"]) == 0
+    assert asked == {"seeds": [0, 1, 2], "only": ["healthy", "uniform"], "jobs": 2}
+    captured = capfd.readouterr()
+    assert "healthy 3 of 3" in captured.out
+    assert "is right" in captured.err
+    assert json.loads(captured.out.splitlines()[-1])["right"] == 3
 
 
 def test_recipes_and_fields_explain_themselves(capfd):

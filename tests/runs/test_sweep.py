@@ -20,7 +20,8 @@ def tiny_recipe(tiny, **more):
     return with_fields(recipe("digits"), {**tiny, **more})
 
 
-def test_a_failed_run_is_a_result_and_the_others_go_on_with_their_share_of_the_cores(runs, tiny):
+def test_a_failed_run_is_a_result_and_the_others_go_on_with_their_share_of_the_cores(runs, tiny, monkeypatch):
+    monkeypatch.setattr("twist.runs.sweep.usable_cores", lambda: 4)
     good = tiny_recipe(tiny)
     bad = tiny_recipe(tiny, **{"optim.learning_rate": 1e30, "optim.warmup_epochs": 0})
     said, ended = [], []
@@ -39,7 +40,7 @@ def test_a_failed_run_is_a_result_and_the_others_go_on_with_their_share_of_the_c
     assert said[-1] == "3 of 3 runs ended"
     assert any("good" in line for line in said)
     swept[1].record.poll()
-    assert swept[1].record.last("start")["threads"] == 1
+    assert swept[1].record.last("start")["threads"] == 2
 
 
 def test_a_rerun_takes_what_is_there_and_finishes_the_rest(runs, tiny):
@@ -57,7 +58,8 @@ def test_a_rerun_takes_what_is_there_and_finishes_the_rest(runs, tiny):
 
 
 def test_an_interrupted_sweep_stops_its_runs_and_a_rerun_resumes_them(runs, tiny):
-    long = {**tiny, "optim.epochs": 400}
+    rarely = {f"record.{what}_every_epochs": 100 for what in ("snapshot", "checkpoint")}
+    long = {**tiny, **rarely, "record.diagnose_every_steps": 1000, "optim.epochs": 40}
     code = (
         "from twist.runs.config import with_fields; from twist.runs.recipes import recipe;"
         "from twist.runs.sweep import run_many;"

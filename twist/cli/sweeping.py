@@ -133,13 +133,12 @@ _COLUMNS = {
 
 
 def _zoo(options: argparse.Namespace) -> int:
+    seeds, jobs = numbers_of("--seeds", options.seeds), _jobs(options)
+    only = None if options.only is None else [name.strip() for name in options.only.split(",")]
     from twist.runs.zoo import run_zoo
 
-    seeds = numbers_of("--seeds", options.seeds)
-    only = None if options.only is None else [name.strip() for name in options.only.split(",")]
-    line = _Line()
     try:
-        result = run_zoo(seeds, only=only, jobs=_jobs(options), on_done=line.say)
+        result = run_zoo(seeds, only=only, jobs=jobs, on_done=_Line().say)
     except KeyboardInterrupt:
         print("the zoo is stopped; the same command goes on with it", file=sys.stderr)
         return INTERRUPTED

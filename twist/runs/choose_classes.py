@@ -14,7 +14,7 @@ from twist.runs.config import ConfigError, Recipe, with_fields
 from twist.runs.handle import Run
 from twist.runs.recipes import recipe as recipe_named
 from twist.runs.record import RunRecord
-from twist.runs.reproducible import Pair, measured_scores, pair_of, reproduced, resampled_scores
+from twist.runs.reproducible import Pair, Reproduced, measured_scores, pair_of, reproduced, resampled_scores
 from twist.runs.sweep import run_many
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def sweep_classes(
     classes
         Numbers of classes, each 2 or more.
     seeds
-        Seeds for each. With one, the middle of the training stands for another seed: it flatters.
+        Seeds for each. With one, the middle of its training stands for another seed.
     changes
         Fields to change, by dotted name.
     name
@@ -164,6 +164,9 @@ def sweep_classes(
     for what, values, least in (("classes", classes, 2), ("seeds", seeds, 0)):
         _check_numbers(what, values, least)
     base = recipe_named(recipe) if isinstance(recipe, str) else recipe
+    for field in ("network.num_classes", "seed"):
+        if field in (changes or {}):
+            raise ConfigError(f"{field} is what a sweep varies: leave it to classes and seeds")
     base = with_fields(base, dict(changes or {}))
     cells = [(count, seed) for count in sorted(classes) for seed in seeds]
     runs = run_many(
@@ -194,74 +197,90 @@ def compare_classes(runs: Sequence[Run]) -> ClassSweep:
     ConfigError, TrainingFailed
         When none of them is complete: the reason of the first.
     """
-    complete = [run for run in runs if run.status.state == "COMPLETED"]
-    if not complete:
+    if not any(_complete(runs)):
         runs[0].wait()  # raises its failure
         raise ConfigError(f"run {runs[0].name} is {runs[0].status}: start the sweep again to finish it")
-    for run in complete:
+    for run in runs:
         run.record.poll()
     counts = sorted({run.recipe.network.num_classes for run in runs})
-    grouped = {count: [run for run in complete if run.recipe.network.num_classes == count] for count in counts}
+    groups = {count: [run for run in runs if run.recipe.network.num_classes == count] for count in counts}
     one_seed = len({run.recipe.seed for run in runs}) == 1
-    pairs = {count: _pairs([run.record for run in group], one_seed) for count, group in grouped.items()}
-    scored = [count for count in counts if pairs[count]]
-    scores = measured_scores([pairs[count] for count in scored])
-    draws = resampled_scores([pairs[count] for count in scored]) if scored else np.empty((1, 0))
-    ranges = dict(zip(scored, zip(scores, *np.quantile(draws, (0.05, 0.95), axis=0), strict=True), strict=True))
-    rows = tuple(_row(count, _of_count(count, runs), pairs[count], ranges.get(count)) for count in counts)
-    best = int(np.argmax(scores)) if scored else None
-    recommended = None if best is None else scored[best]
+    pairs = {count: _pairs([run.record for run in _complete(group)], one_seed) for count, group in groups.items()}
+    scored = _scored({count: found for count, found in pairs.items() if found})
+    rows = tuple(_row(count, groups[count], pairs[count], scored.get(count, _UNSCORED)) for count in counts)
+    best = max((row for row in rows if row.num_classes in scored), key=lambda row: row.score, default=None)
     alike: tuple[int, ...] = ()
-    if best is not None:
-        wins = (draws >= draws[:, [best]]).mean(0)
-        alike = tuple(count for count, share in zip(scored, wins, strict=True) if share >= LEVEL)
-    chosen = next((row for row in rows if row.num_classes == recommended), None)
-    if chosen is not None and not chosen.stability >= LEAST_STABILITY:
-        recommended, alike = None, ()
+    if best is not None and best.stability >= LEAST_STABILITY:
+        alike = tuple(count for count, found in scored.items() if found.wins >= LEVEL)
+    num_pairs = max(len(found) for found in pairs.values())
     return ClassSweep(
         rows=rows,
-        recommended=recommended,
+        recommended=best.num_classes if best is not None and alike else None,
         alike=alike,
-        sentence=_sentence(rows, chosen, alike, one_seed),
-        caveats=_caveats(rows, recommended, alike, one_seed, max(map(len, pairs.values()))),
+        sentence=_sentence(rows, best, alike, one_seed, num_pairs),
+        caveats=_caveats(rows, alike, one_seed, num_pairs),
         runs=tuple(run.name for run in runs),
     )
 
 
-def _of_count(count: int, runs: Sequence[Run]) -> list[Run]:
-    return [run for run in runs if run.recipe.network.num_classes == count]
+def _complete(runs: Sequence[Run]) -> list[Run]:
+    return [run for run in runs if run.status.state == "COMPLETED"]
+
+
+class _Score(NamedTuple):
+    """A score, the range of nine in ten draws, and the share of draws in which it is no worse than the best score."""
+
+    score: float
+    low: float
+    high: float
+    wins: float
+
+
+_UNSCORED = _Score(*[math.nan] * 4)
+
+
+def _scored(pairs: Mapping[int, Sequence[Pair]]) -> dict[int, _Score]:
+    if not pairs:
+        return {}
+    scores, draws = measured_scores(list(pairs.values())), resampled_scores(list(pairs.values()))
+    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
+    wins = (draws >= draws[:, [int(np.argmax(scores))]]).mean(0)
+    return {count: _Score(*map(float, found)) for count, *found in zip(pairs, scores, low, high, wins, strict=True)}
 
 
 def _pairs(records: Sequence[RunRecord], one_seed: bool) -> list[Pair]:
-    """Every two seeds of one number of classes; for a single seed, its middle and its end."""
+    """Every two seeds of one number of classes; for a single seed, two epochs of its training."""
     if one_seed:
-        return [_middle_and_end(record) for record in records if len(record.snapshot_steps()) > 1]
+        return [_two_epochs(record) for record in records if len(record.epoch_numbers()) > 1]
     ends = [record.snapshot().assignment for record in records]
     return [pair_of(first, second) for i, first in enumerate(ends) for second in ends[:i]]
 
 
-def _middle_and_end(record: RunRecord) -> Pair:
-    steps = record.snapshot_steps()
-    middle = min(steps[:-1], key=lambda step: abs(step - steps[-1] / 2))
-    return pair_of(record.snapshot(middle).assignment, record.snapshot().assignment)
+def _two_epochs(record: RunRecord) -> Pair:
+    """The classes of every image in the last epoch and in the middle one.
+
+    Not of the watch images: one network gives an image that is not augmented the same class again at any number of
+    classes, and more classes than there is reason for would look good. In training each epoch shows another view.
+    """
+    epochs = record.epoch_numbers()
+    middle = min(epochs[:-1], key=lambda epoch: abs(epoch - epochs[-1] / 2))
+    first, second = (record.epoch_samples(epoch)["assignment"] for epoch in (middle, epochs[-1]))
+    seen = (first >= 0) & (second >= 0)
+    return pair_of(first[seen], second[seen])
 
 
-def _row(count: int, runs: Sequence[Run], pairs: Sequence[Pair], scores: tuple[float, ...] | None) -> ClassCount:
-    complete = [run for run in runs if run.status.state == "COMPLETED"]
-    watched = [_watched(run) for run in complete]
-    shared, said = np.mean([reproduced(pair) for pair in pairs], 0) if pairs else (math.nan, math.nan)
-    score, low, high = scores or (math.nan,) * 3
-    for run in runs:
-        run.record.poll()
+def _row(count: int, runs: Sequence[Run], pairs: Sequence[Pair], scored: _Score) -> ClassCount:
+    watched = [_watched(run) for run in _complete(runs)]
+    found = Reproduced(*np.mean([reproduced(pair) for pair in pairs], 0)) if pairs else None
     return ClassCount(
         num_classes=count,
-        seeds=len(complete),
-        stability=shared / said if said > 1e-12 else math.nan if math.isnan(said) else 0.0,
-        shared=shared,
+        seeds=len(watched),
+        stability=float(found.stability) if found else math.nan,
+        shared=float(found.shared) if found else math.nan,
         verdict=", ".join(sorted({run.verdict.kind for run in runs})),
-        score=score,
-        score_low=low,
-        score_high=high,
+        score=scored.score,
+        score_low=scored.low,
+        score_high=scored.high,
         **{name: float(np.mean([numbers[name] for numbers in watched])) if watched else math.nan for name in _WATCHED},
     )
 
@@ -295,37 +314,41 @@ def _watched(run: Run) -> dict[str, float]:
     }
 
 
-def _sentence(rows: Sequence[ClassCount], chosen: ClassCount | None, alike: Sequence[int], one_seed: bool) -> str:
-    other = "half-way through the training" if one_seed else "with another seed"
-    if chosen is None:
+def _sentence(
+    rows: Sequence[ClassCount], best: ClassCount | None, alike: Sequence[int], one_seed: bool, num_pairs: int
+) -> str:
+    other = "of another view, half-way through the training" if one_seed else "with another seed"
+    if best is None:
         return "No number of classes can be recommended: none has two complete runs to compare."
     if not alike:
         return (
-            f"No number of classes can be recommended: at best {chosen.stability:.0%} of what the classes say about an "
+            f"No number of classes can be recommended: at best {best.stability:.0%} of what the classes say about an "
             f"image is said again {other}, so they are accidents of the training. Train longer (optim.epochs)."
         )
     most = max(row.shared for row in rows if not math.isnan(row.shared))
     text = (
-        f"{chosen.num_classes} classes: {chosen.stability:.0%} of what they say about an image is said again {other}, "
-        f"{chosen.shared:.2f} nats of at most {most:.2f} for any number tried."
+        f"{best.num_classes} classes: {best.stability:.0%} of what they say about an image is said again {other}, "
+        f"{best.shared:.2f} nats of at most {most:.2f} for any number tried."
     )
-    others = [str(count) for count in alike if count != chosen.num_classes]
+    others = " and ".join(str(count) for count in alike if count != best.num_classes)
     if others:
-        return f"{text} {' and '.join(others)} cannot be told apart from it."
-    return f"{text} No other number tried comes near enough to be as good."
+        return f"{text} Nearly as good, and not to be told apart from it: {others}."
+    resampled = "images" if num_pairs == 1 else "images and seeds"
+    return f"{text} With other {resampled} of this kind it would stay the best." if len(rows) > 1 else text
 
 
-def _caveats(
-    rows: Sequence[ClassCount], recommended: int | None, alike: Sequence[int], one_seed: bool, num_pairs: int
-) -> tuple[str, ...]:
+def _caveats(rows: Sequence[ClassCount], alike: Sequence[int], one_seed: bool, num_pairs: int) -> tuple[str, ...]:
     said = ["The score knows what training repeats, not what you want told apart; a shortcut is repeated too."]
     if one_seed:
-        said.append("One seed: the middle of its training stood for another seed, which flatters; give two or more.")
+        said.append("One seed: the middle of its training stood for another seed; two seeds or more say it better.")
     elif num_pairs == 1:
-        said.append("Two seeds make one pair: how much another pair would differ is not in the range; give three.")
-    if recommended is not None and len(rows) > 1 and recommended in (rows[0].num_classes, rows[-1].num_classes):
-        side = "smallest" if recommended == rows[0].num_classes else "largest"
-        said.append(f"It is the {side} number tried: try {'smaller' if side == 'smallest' else 'larger'} ones too.")
+        said.append(
+            "Two seeds make one pair: the range holds what other images would change, not what other seeds would."
+        )
+    if len(rows) > 1 and rows[0].num_classes in alike:
+        said.append(f"{rows[0].num_classes} is the smallest number tried: try smaller ones too.")
+    if len(rows) > 1 and rows[-1].num_classes in alike:
+        said.append(f"{rows[-1].num_classes} is the largest number tried: try larger ones too.")
     for row in rows:
         if row.num_classes in alike and row.verdict != "healthy":
             said.append(f"The verdict at {row.num_classes} classes is {row.verdict}: `twist verdict` says what to do.")

@@ -116,12 +116,14 @@ def resampled_scores(choices: Sequence[Sequence[Pair]], *, draws: int = 400, see
     how much another pair would differ.
     """
     rng = np.random.default_rng(seed)
-    count = len(choices[0][0].first)
+    counts = sorted({len(pair.first) for pairs in choices for pair in pairs})
     drawn = np.empty((draws, len(choices)))
     for draw in range(draws):
-        weights = np.bincount(rng.integers(count, size=count), minlength=count)
+        weights = {count: np.bincount(rng.integers(count, size=count), minlength=count) for count in counts}
         taken = [[pairs[i] for i in rng.integers(len(pairs), size=len(pairs))] for pairs in choices]
-        drawn[draw] = reproducibility_scores(*_means([[reproduced(pair, weights) for pair in t] for t in taken]))
+        drawn[draw] = reproducibility_scores(
+            *_means([[reproduced(pair, weights[len(pair.first)]) for pair in pairs] for pairs in taken])
+        )
     return drawn - drawn.mean(0) + measured_scores(choices)
 
 
