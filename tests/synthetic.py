@@ -95,6 +95,7 @@ def make_history(
     assignments: np.ndarray,
     *,
     num_classes: int,
+    num_heads: int = 1,
     confidences: np.ndarray | float = 0.9,
     entropies: np.ndarray | float = 0.3,
     agreements: np.ndarray | None = None,
@@ -102,7 +103,8 @@ def make_history(
 ) -> Path:
     """A run folder of snapshots at steps 0, 10, 20, … with these assignments ``[T, M]``, and the rest as given."""
     count, num_samples = np.shape(assignments)
-    path = create_run(Recipe(name="history").replace(network__num_classes=num_classes), root=root)
+    recipe = Recipe(name="history").replace(network__num_classes=num_classes, network__num_heads=num_heads)
+    path = create_run(recipe, root=root)
     writer = RunWriter(path, 1)
     writer.watch(np.zeros((num_samples, 1, 4, 4), np.uint8), np.arange(num_samples), labels)
     confidences, entropies = (np.broadcast_to(x, (count, num_samples)) for x in (confidences, entropies))

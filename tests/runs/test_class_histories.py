@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import entropy
 from synthetic import make_history, make_run
 
-from twist.runs.class_histories import MATCHED_CLASSES, class_flow, class_histories, stability_at
+from twist.runs.class_histories import MATCHED_CLASSES, class_flow, class_histories, classes_followed, stability_at
 from twist.runs.histories import sample_traits
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, step_folder
@@ -66,6 +66,16 @@ def test_another_head_renames_the_classes_and_the_groups_remain(tmp_path):
     assert classes.stability[1] == flow.stability == 0
     assert classes.matched_stability[1] == flow.matched_stability == 1
     assert not flow.born and not flow.died and not flow.splits and not flow.merges
+    several = record_of(tmp_path / "several", [before, names[before]], num_classes=8, num_heads=4)
+    assert stability_at(record, 10) == 0 and stability_at(several, 10) == 1
+
+
+def test_classes_are_followed_by_their_images_through_any_renaming():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 6, (1, 300)).repeat(5, 0)
+    truth[np.arange(1, 5), np.arange(1, 5)] = 0  # an image or two move as well
+    renamed = np.stack([classes if not now else rng.permutation(6)[classes] for now, classes in enumerate(truth)])
+    np.testing.assert_array_equal(classes_followed(renamed, 6), truth)
 
 
 def test_overconfident_noise_is_unstable_whatever_its_classes_are_called(tmp_path):

@@ -117,6 +117,13 @@ def test_confidence_counts_from_half_way_between_chance_and_certainty(tmp_path):
     np.testing.assert_allclose(traits.variability, np.std(confidences, 1), rtol=1e-4)
 
 
+def test_with_several_heads_an_image_flips_when_it_leaves_the_others_of_its_class(tmp_path):
+    assignments = [[0] * 5 + [1] * 5, [1] * 5 + [0] * 5, [1] * 4 + [0] * 6]  # another head, then one image moves
+    for num_heads, flips in ((1, [1] * 4 + [2] + [1] * 5), (4, [0] * 4 + [1] + [0] * 5)):
+        path = make_history(tmp_path / str(num_heads), assignments, num_classes=2, num_heads=num_heads)
+        assert sample_traits(opened(path)).flips.tolist() == flips
+
+
 def test_a_damaged_snapshot_is_left_out_of_the_traits(tmp_path):
     record = opened(make_history(tmp_path, [[0, 1], [2, 2], [0, 1]], num_classes=3))
     (record.path / "snapshots" / step_folder(10) / "assignment.npy").write_bytes(b"")

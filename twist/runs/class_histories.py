@@ -44,7 +44,8 @@ class ClassHistories(NamedTuple):
     matched_stability
         The same after the best one-to-one matching of the classes of both snapshots, ``[T]``, never below
         ``stability``. A class is an output of the head, and keeps its number; but when another head comes to speak, all
-        numbers change while the groups remain: stability then drops for one snapshot and this does not. Its level by
+        numbers change while the groups remain: stability then drops for one snapshot (0.09 instead of 0.86 on digits,
+        four heads) and this does not: with several heads read this one. Its level by
         chance rises with C (0.11 at 10,000 images in ten classes, 0.04 in a hundred, against 0.1 and 0.01). NaN above
         `MATCHED_CLASSES` classes; `ClassFlow.matched_stability` of two snapshots has no such limit.
     agreement
@@ -76,7 +77,8 @@ class ClassFlow(NamedTuple):
         Images by earlier class (row) and later class (column), ``[C, C]``.
     born, died
         Classes that live later and did not earlier, and the reverse. A class lives when it holds an image, and at least
-        `LIVING_SHARE` of an even share 1/C of them.
+        `LIVING_SHARE` of an even share 1/C of them. When another head came to speak in between, one number means two
+        classes, and these say nothing: splits and merges still do.
     splits
         For each class that fell into several, those: each took at least `PART_SHARE` of its images, and has at least
         `FROM_SHARE` of its own from it. Images that join a class which is mostly others' are no split.
@@ -162,9 +164,10 @@ def class_flow(record: RunRecord, earlier_step: int, later_step: int) -> ClassFl
 
 
 def stability_at(record: RunRecord, step: int) -> float:
-    """Share of the watch images whose class at a snapshot is that of the snapshot before; NaN when one is missing.
+    """Share of the watch images that kept their class since the snapshot before; NaN when one of the two is missing.
 
-    Reads two columns and needs no labels; what it says stands at `ClassHistories.stability`.
+    It is `ClassHistories.stability`, and of a run with several heads `ClassHistories.matched_stability`: a healthy one
+    falls to chance in the former each time another head comes to speak. It reads two columns and needs no labels.
     """
     steps = steps_until(record, step)
     if len(steps) < 2 or steps[-1] != step:
@@ -173,7 +176,27 @@ def stability_at(record: RunRecord, step: int) -> float:
         before, after = (_assignment(record, each) for each in steps[-2:])
     except RecordError:
         return np.nan
-    return _same(before, after, record.recipe.network.num_classes)
+    network = record.recipe.network
+    if network.num_heads > 1:
+        return _matched(_counts(before, after, network.num_classes))
+    return _same(before, after, network.num_classes)
+
+
+def classes_followed(assignments: np.ndarray, num_classes: int) -> np.ndarray:
+    """Assignments ``[T, M]`` under names that outlast a change of the head: each snapshot's classes get those of the
+    classes before that share most images with them, one to one.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    names, followed = np.arange(num_classes), assignments.copy()
+    for now in range(1, len(assignments)):
+        counts = _counts(assignments[now - 1], assignments[now], num_classes)
+        before, after = linear_sum_assignment(counts, maximize=True)
+        renamed = np.empty_like(names)
+        renamed[after] = names[before]
+        names = renamed
+        followed[now] = names[assignments[now]]
+    return followed
 
 
 def _assignment(record: RunRecord, step: int) -> np.ndarray:

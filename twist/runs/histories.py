@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from twist.runs.class_histories import classes_followed
 from twist.runs.clustering import ClusterScores, cluster_scores
 from twist.runs.columns import check_image, column_through_time, columns_of_image, read_rows, steps_until, watch_count
 from twist.runs.record import NOT_VISITED, RunRecord, epoch_file
@@ -133,8 +134,7 @@ class SampleTraits(NamedTuple):
         Step of the first snapshot since which the image never changed its class, -1 without a snapshot. One that
         changed at the newest snapshot has settled there: early values are the ones that say something.
     flips
-        How often its class differs from that of the snapshot before. When the head that speaks changes, all images
-        flip at once.
+        How often its class differs from that of the snapshot before.
     never_confident
         Whether its confidence was at or below `confident_above` at every snapshot: it has no class, or lies between
         two.
@@ -162,11 +162,15 @@ class SampleTraits(NamedTuple):
 def sample_traits(record: RunRecord, until: int | None = None) -> SampleTraits:
     """Since when each watch image keeps its class, how often it changed, and how sure the network was of it.
 
-    They need no labels. A snapshot holds for all images, so none of this sees what happens between two of them.
+    They need no labels, and see nothing of what happens between two snapshots. Of a run with several heads, classes
+    are followed by their images (`twist.runs.class_histories.classes_followed`), for their numbers change with the head
+    that speaks.
     """
+    network = record.recipe.network
     assigned = column_through_time(record, "assignment", until)
     confident = column_through_time(record, "confidence", until)
-    whole = (assigned.values >= 0).all(1) & ~np.isnan(confident.values).all(1)
+    known = (assigned.values >= 0) & (assigned.values < network.num_classes)
+    whole = known.all(1) & ~np.isnan(confident.values).all(1)
     steps, assignment, confidence = assigned.steps[whole], assigned.values[whole], confident.values[whole]
     damaged = assigned.damaged + confident.damaged
     count = assignment.shape[1]
@@ -174,7 +178,9 @@ def sample_traits(record: RunRecord, until: int | None = None) -> SampleTraits:
         unknown = np.full(count, np.nan)
         no = np.zeros(count, bool)
         return SampleTraits(np.full(count, -1), np.zeros(count, int), no, no, unknown, unknown, damaged)
-    sure = confidence > confident_above(record.recipe.network.num_classes)
+    if network.num_heads > 1:
+        assignment = classes_followed(assignment, network.num_classes)
+    sure = confidence > confident_above(network.num_classes)
     changed = assignment[1:] != assignment[:-1]
     last_change = np.where(changed, np.arange(1, len(steps))[:, None], 0).max(0, initial=0)
     in_a_row = np.zeros(count, int)
