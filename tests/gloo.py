@@ -17,7 +17,7 @@ from twist.learn.norms import SyncNorm, share_norms
 from twist.learn.objective import teacher_loss, twist_loss
 from twist.learn.schedules import values_at
 from twist.learn.self_label import self_label_loss
-from twist.learn.step import TrainState, evaluate_loss, make_teacher, over_processes
+from twist.learn.step import TrainState, evaluate_loss, gradient_norms, make_teacher, over_processes
 
 
 def run(function: Callable[..., Any], world: int, folder: Path, *arguments: Any) -> list[Any]:
@@ -119,6 +119,8 @@ def step_gradients(rank: int, views: list[torch.Tensor], recipe: Any, self_label
     distributed.average_gradients(network.parameters())
     named = report.named()
     numbers = dict(zip(named, over_processes(named).tolist(), strict=True))
+    if not self_labelling:
+        numbers |= {f"gradient of {name}": norm.item() for name, norm in gradient_norms(report, recipe).items()}
     found = {name: parameter.grad for name, parameter in network.named_parameters()}
     found |= {f"buffer {name}": buffer for name, buffer in network.named_buffers()}
     return found | {f"number {name}": torch.tensor(value) for name, value in numbers.items()}

@@ -18,8 +18,12 @@ from benchmarks.speed.pictures import pictures
 from benchmarks.speed.rows import Part, Row, at_most
 from benchmarks.speed.settings import Settings
 from benchmarks.speed.turns import Contender, take_turns, wall_seconds
-from twist.learn import checkpoints, diagnostics, snapshots
-from twist.learn.step import TrainState
+from twist.learn import checkpoints, snapshots
+from twist.learn.diagnosis import diagnose
+from twist.learn.objective import twist_loss
+from twist.learn.random import permutation
+from twist.learn.step import StepReport, TrainState
+from twist.learn.visits import Visits
 from twist.runs.recipes import recipe as recipe_named
 
 
@@ -47,7 +51,11 @@ def in_turns(recipe: str, changes: dict[str, Any], *, repeats: int, images: Any 
     """Share that recording adds to the time of a whole training, in each repeat."""
     shares = []
     for _ in range(repeats):
-        players = [our_loop(recipe, images=images, changes=changes, records=records) for records in (True, False)]
+        silent = {**changes, "record.train_samples": False}
+        players = [
+            our_loop(recipe, images=images, changes=changes if records else silent, records=records)
+            for records in (True, False)
+        ]
         seconds = [0.0, 0.0]
         for player in players:
             player.advance(0)  # up to the first step: what is loaded then is loaded with and without a record
@@ -72,13 +80,16 @@ def resnet18_by_parts(settings: Settings) -> tuple[list[float], dict[str, float]
     steps.advance(2)
     loop = steps.loop
     batch, classes = recipe.optim.batch_size, recipe.network.num_classes
-    logits = [torch.randn(batch, classes) for _ in range(2)]
-    features = torch.randn(2 * batch, 512).relu()
+    report = _report(batch, classes)
+    visits = Visits(CIFAR_IMAGES, steps_per_epoch=CIFAR_IMAGES // batch, batch_size=batch, device=torch.device("cpu"))
+    order = permutation(CIFAR_IMAGES, seed=0, epoch=0)
     few = pictures(256, (32, 32))
+    labels = torch.arange(len(few)) % 10
     numbers = {f"train/number_{index}": 1 / (index + 3) for index in range(20)}
 
     def snapshot() -> int:
-        shown, values = snapshots.take(loop.state.network, few, recipe)
+        agreement = visits.take_agreement(0, order)[: len(few)]
+        shown, values = snapshots.take(loop.state.network, few, recipe, agreement=agreement, labels=labels)
         loop.writer.snapshot(time.monotonic_ns(), 0.0, shown, values)
         return 1
 
@@ -91,14 +102,24 @@ def resnet18_by_parts(settings: Settings) -> tuple[list[float], dict[str, float]
         loop.writer.metrics(1, 0.0, numbers)
         return 1
 
-    def collapse_numbers() -> int:
-        diagnostics.summarize(logits, features)
+    def diagnosis() -> int:
+        diagnose(report, recipe)
+        return 1
+
+    def visit() -> int:
+        visits.put(0, report.global_logits)
+        return 1
+
+    def epoch() -> int:
+        loop.writer.epoch(1, 1, visits.end_epoch(order))
         return 1
 
     contenders = [
         Contender("step", steps.advance),
         Contender("line", line),
-        Contender("collapse numbers", collapse_numbers),
+        Contender("diagnosis", diagnosis),
+        Contender("visit", visit),
+        Contender("epoch", epoch),
         Contender("snapshot", snapshot),
         Contender("checkpoint", checkpoint),
     ]
@@ -110,8 +131,17 @@ def resnet18_by_parts(settings: Settings) -> tuple[list[float], dict[str, float]
     shares = []
     for repeat in range(settings.repeats):
         seconds = {name: 1 / values[repeat] for name, values in rates.items()}
-        added = seconds["line"] / every.log_every_steps + seconds["collapse numbers"] / every.diagnose_every_steps
+        added = seconds["line"] / every.log_every_steps + seconds["diagnosis"] / every.diagnose_every_steps
+        added += seconds["visit"] + seconds["epoch"] / per_epoch
         added += larger_snapshot * seconds["snapshot"] / (every.snapshot_every_epochs * per_epoch)
         added += seconds["checkpoint"] / (every.checkpoint_every_epochs * per_epoch)
         shares.append(added / (larger_step * seconds["step"]))
     return shares, {name: 1 / statistics.median(values) for name, values in rates.items()}
+
+
+def _report(batch: int, classes: int) -> StepReport:
+    """What a step of two views would report."""
+    logits = torch.randn(2, batch, classes)
+    terms = twist_loss(logits)
+    features = torch.randn(2 * batch, 512).relu()
+    return StepReport(terms.total, terms, None, None, features, [logits], [logits.flatten(0, 1)], None, None)

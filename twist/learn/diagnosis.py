@@ -13,7 +13,7 @@ def diagnose(report: StepReport, recipe: Recipe) -> dict[str, float]:
     Those of `twist.learn.diagnostics.summarize`; ``row_std_before_norm`` and ``column_std_before_norm``, the same
     spreads as ``row_std`` and ``column_std`` of what the final norm saw; and, while the TWIST terms teach,
     ``consistency_gradient``, ``sharpness_gradient`` and ``diversity_gradient``. The device is waited for. In several
-    processes each says what it sees.
+    processes gradients are those of the joined batch, and all else is what this one sees.
     """
     numbers = diagnostics.summarize(
         [view.detach() for view in report.logits],

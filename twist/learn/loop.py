@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -13,9 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from twist.learn import checkpoints, compute, datasets, snapshots
+from twist.learn import checkpoints, compute, datasets, finite, snapshots
 from twist.learn.diagnosis import diagnose
 from twist.learn.feed import Feed
+from twist.learn.finite import NotFiniteError
 from twist.learn.kernels import passes_self_test
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
@@ -35,11 +35,6 @@ from twist.runs.launcher import check_batch
 from twist.runs.own_code import own_parts
 from twist.runs.record import RunRecord, RunWriter
 from twist.runs.store import read_json, sweep, write_json
-
-
-class NotFiniteError(ArithmeticError):
-    """A loss or a gradient that is not a number: nothing is saved after the step in which it came up."""
-
 
 READING_SHARE = 0.1  # of the images, between two words on how many are decoded
 
@@ -354,29 +349,11 @@ class Loop:
         )
 
     def _check_finite(self, step: int, numbers: Mapping[str, float]) -> None:
-        broken = [name for name, value in numbers.items() if not math.isfinite(value)]
-        if not broken:
-            return
-        terms = {f"train/{name}": value for name, value in numbers.items()}
-        self.writer.metrics(step, step / self.steps_per_epoch, terms)
-        optim = self.recipe.optim
-        if broken == ["gradient_norm"]:
-            raise NotFiniteError(
-                f"the gradient's norm became {numbers['gradient_norm']} at step {step}, the loss being finite; the "
-                "last checkpoint is from before it; launch a new run with a lower optim.learning_rate "
-                f"(now {optim.learning_rate:g}) or without your own backbone or term"
-            )
-        if "extra" in broken:
-            raise NotFiniteError(
-                f"objective.extra became {numbers['extra']} at step {step}; the last checkpoint is from before it: see "
-                f"what {self.recipe.objective.extra} makes of ordinary logits"
-            )
-        broken = [name for name in broken if name != "gradient_norm"]
-        raise NotFiniteError(
-            f"{' and '.join(broken)} became {numbers[broken[-1]]} at step {step}; the last checkpoint is from before "
-            f"it; launch a new run with a lower optim.learning_rate (now {optim.learning_rate:g}) or with "
-            "optim.clip_norm=1; resuming this one would meet the same number"
-        )
+        complaint = finite.complaint(step, numbers, self.recipe)
+        if complaint is not None:
+            terms = {f"train/{name}": value for name, value in numbers.items()}
+            self.writer.metrics(step, step / self.steps_per_epoch, terms)
+            raise NotFiniteError(complaint)
 
     def _epoch(self) -> float:
         return self.step / self.steps_per_epoch

@@ -260,17 +260,25 @@ def gradient_norms(report: StepReport, recipe: Recipe) -> dict[str, Float[Tensor
     """Length (L2) of each weighted term's gradient at the logits of the head that speaks, by the term's name.
 
     Which term pulls, and how hard: where one is far below the others, its weight is as good as 0. In several processes
-    it is the gradient at this one's logits; all must ask together.
+    it is the gradient of the joined batch, at the logits of all; all must ask together.
     """
     logits = _pick(report.speaking, report.logits_of_heads).detach().requires_grad_()
     terms = _twist_terms(logits, report.source, recipe)
-    found: dict[str, Tensor] = {}
-    for name in ("consistency", "sharpness", "diversity"):
+    config = recipe.objective
+    squares: list[Tensor] = []
+    weights = {
+        "consistency": config.consistency_weight,
+        "sharpness": config.sharpness_weight,
+        "diversity": config.diversity_weight,
+    }
+    for name, weight in weights.items():
         logits.grad = None
         getattr(terms, name).backward(retain_graph=True)
         assert logits.grad is not None
-        found[name] = getattr(recipe.objective, f"{name}_weight") * torch.linalg.vector_norm(logits.grad)
-    return found
+        squares.append((weight * logits.grad).square().sum())
+    # A process's gradient is so many times its part of the joined batch's as there are processes, whose mean is taken.
+    norms = (distributed.mean(torch.stack(squares)) / distributed.world_size()).sqrt()
+    return dict(zip(weights, norms, strict=True))
 
 
 def _twist_terms(logits: Tensor, source: list[Tensor] | None, recipe: Recipe) -> LossTerms:

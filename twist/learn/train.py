@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from twist.learn.loop import Loop, NotFiniteError
+from twist.learn.finite import NotFiniteError
+from twist.learn.loop import Loop
 from twist.learn.process import Requests, tune_arithmetic, tune_malloc
 from twist.runs.attempts import attempt_folder, begin_attempt
 from twist.runs.config import ConfigError, Recipe
