@@ -50,7 +50,7 @@ def test_the_report_of_a_run_holds_every_section(tmp_path):
         "How sure training is of each image",
         "Some images, followed",
         "Settled, hesitating, forgotten",
-        "10 of 10 classes live; 0 births, 0 deaths",
+        "10 of 10 classes live; born: 0, died: 0",
         "Do images keep their class?",
         titles[11],
         "Which term pulls",

@@ -15,7 +15,7 @@ from twist.runs.store import RecordError
 from twist.view import class_histories as over_classes
 from twist.view import diagnostics
 from twist.view import histories as over_images
-from twist.view.pages import figure_html, table_html, text
+from twist.view.pages import figure_html, half_figure_html, table_html, text
 from twist.view.scene import Scene
 from twist.view.shortcuts import shortcut_shares, thumbnails
 from twist.view.tables import thinned
@@ -31,21 +31,20 @@ def images_chapter(record: RunRecord, scene: Scene) -> str:
         return _chapter(heading, problem)
     entropies, traits = column_through_time(record, "sample_entropy"), sample_traits(record)
     classes = column_through_time(record, "assignment").values[-1]
-    watched = figure_html(
+    watched = half_figure_html(
         over_images.entropy_history(entropies.steps, entropies.values, scene),
         "The watched images as they are, at every snapshot: the darker, the more images have that entropy. Lines: the "
         "median, and the bounds of the middle 80 %. A tail that stays up are images that hesitate.",
     )
-    followed = figure_html(
+    followed = half_figure_html(
         over_images.trajectories(entropies.steps, entropies.values, over_images.pick(traits), classes, scene),
         "A telling image of each kind that there is, in the color of its newest class. The bands hold half and 90 % of "
         "all images.",
     )
-    chart = figure_html(
+    chart = half_figure_html(
         over_images.confidence_map(traits, scene),
         "Every point is an image; crosses were forgotten: a class held them, and they left it. Point at one to learn "
-        "its number. The dashed curve bounds how much a confidence can vary. Where several heads compete, all images "
-        "change class when another one comes to speak.",
+        "its number. The dashed curve bounds how much a confidence can vary.",
     )
     return _chapter(
         heading, "", _pair(watched, _epochs(record, scene)), _pair(followed, chart), *_damage(entropies.damaged)
@@ -63,10 +62,10 @@ def classes_chapter(record: RunRecord, scene: Scene) -> str:
         "Even use is one dotted step per class. Triangles: born; crosses: died; a class lives while it holds a tenth "
         "of an even share."
         if scene.num_classes <= over_classes.STACKED_CLASSES
-        else "Darker holds more; white holds nothing. A class lives while it holds a tenth of an even share: triangles "
-        "are births, crosses deaths.",
+        else "The more color, the more images; no color, none. A class lives while it holds a tenth of an even share: "
+        "triangles are births, crosses deaths.",
     )
-    stability = figure_html(
+    stability = half_figure_html(
         over_classes.stability_history(found, scene),
         "Healthy: all climb toward 100 %. Low while the network is sure: classes are given by chance. Where several "
         "heads compete, another one that comes to speak renumbers all classes: matching forgives that.",
@@ -81,7 +80,7 @@ def classes_chapter(record: RunRecord, scene: Scene) -> str:
         changes = over_classes.changes_of(between)
         caption = "Left the classes half way, right the newest; a band is the images that went from one to the other."
         caption += f" Classes by number: {changes}." if changes else ""
-        flow = figure_html(over_classes.flow_figure(between, scene), caption)
+        flow = half_figure_html(over_classes.flow_figure(between, scene), caption)
     return _chapter(heading, "", usage, _pair(stability, flow), *_damage(found.damaged))
 
 
@@ -125,34 +124,34 @@ def drive_chapter(record: RunRecord, scene: Scene) -> str:
         heading,
         "",
         _pair(
-            figure_html(
+            half_figure_html(
                 diagnostics.gradient_shares(metrics, scene),
                 "L2 norms of the weighted terms' gradients at the logits, as shares. One term alone for hundreds of "
                 "steps decides where the run goes.",
             ),
-            figure_html(
+            half_figure_html(
                 diagnostics.gradient_norms(metrics, scene, clip_norm=clip),
                 "Spikes and growth come before numbers that are not finite. The axis ends at the 99th percentile.",
             ),
         ),
         _pair(
-            figure_html(
+            half_figure_html(
                 diagnostics.logit_spreads(metrics, scene),
                 "Behind the final norm the columns stay at 1 whatever happens. Rows that go to 0 are the uniform "
                 "collapse.",
             ),
-            figure_html(
+            half_figure_html(
                 diagnostics.feature_geometry(metrics, scene),
                 "Alignment: squared distance of two views, 0 to 4, low is good. Uniformity: log of the mean of "
                 "exp(−2 d²) over pairs of images, 0 when all lie in one point. A unit is dead when no image moves it.",
             ),
         ),
         _pair(
-            figure_html(
+            half_figure_html(
                 diagnostics.effective_ranks(metrics, snapshots, scene, rows if width else 0, width),
                 "Toward 1: the dimensional collapse. It need not reach its cap to be healthy.",
             ),
-            figure_html(
+            half_figure_html(
                 diagnostics.feature_spectra(spectra, scene, width),
                 "A slow fall is healthy, a cliff after the first direction is the dimensional collapse.",
             ),
@@ -260,7 +259,7 @@ def _epochs(record: RunRecord, scene: Scene) -> str:
             "<p>Training kept no entropies of single images: a run writes them at the end of every epoch, and runs of "
             "an older version have none.</p>"
         )
-    return figure_html(
+    return half_figure_html(
         over_images.entropy_history(np.array(kept), np.stack(columns), scene, of_training=True),
         "What training itself saw, epoch by epoch: augmented views, batch statistics. The floor binds the mean of a "
         "batch, not a single image.",

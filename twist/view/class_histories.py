@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 STACKED_CLASSES = 24
 """Up to this many classes are stacked in their colors; more are rows of a heat map."""
 _MOST_ROWS = 100
-MOST_FLOWS = 60
+MOST_FLOWS = 40
 _SCORES = {
     "matched_accuracy": "matched accuracy",
     "nmi": "NMI",
@@ -132,7 +132,7 @@ def _usage_panel(histories: ClassHistories, scene: Scene, yaxis: dict[str, Any])
     born, died = births_and_deaths(histories.usage)
     alive = int((np.nan_to_num(histories.usage[-1:]) >= LIVING_SHARE / scene.num_classes).sum())
     panel = Panel(
-        title=f"{alive:,} of {scene.num_classes:,} classes live; {born.sum():,} births, {died.sum():,} deaths",
+        title=f"{alive:,} of {scene.num_classes:,} classes live; born: {born.sum():,}, died: {died.sum():,}",
         note=scene.images(),
         xaxis={"title": {"text": "step"}, "showgrid": False},
         yaxis=yaxis,
@@ -157,7 +157,12 @@ def _mark_changes(panel: Panel, histories: ClassHistories, places: np.ndarray, o
                 "x": histories.steps[times].astype(np.float32),
                 "y": places[times, classes].astype(np.float32),
                 "customdata": classes.astype(np.int32),
-                "marker": {"symbol": symbol, "size": 8, "color": "white", "line": {"width": 1.2, "color": "#1c2026"}},
+                "marker": {
+                    "symbol": symbol,
+                    "size": 8 if len(shown) <= STACKED_CLASSES else 5,
+                    "color": "white",
+                    "line": {"width": 1.2, "color": "#1c2026"},
+                },
                 "hovertemplate": f"<b>class %{{customdata}} {verb}</b><br>by step %{{x:,.0f}}<extra></extra>",
                 "cliponaxis": False,
             }
@@ -223,7 +228,7 @@ def flow_figure(flow: ClassFlow, scene: Scene, *, dark: bool = False) -> go.Figu
 
     A class that feeds several is a split, one fed by several a merge; hover says how many images. The title says what
     share stayed together, whatever their class is called now: where several heads compete, another one that comes to
-    speak gives all classes new numbers, and so new colors. At most 60 flows are drawn; the note says what share they
+    speak gives all classes new numbers, and so new colors. At most 40 flows are drawn; the note says what share they
     carry.
     """
     import plotly.graph_objects as go

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twist.view.labels import spread
 from twist.view.lines import PALETTE, Axis, Line, Reference, lines_panel
 from twist.view.panels import Panel, single
 from twist.view.scene import Scene
@@ -56,14 +57,12 @@ def gradient_panel(metrics: pd.DataFrame, scene: Scene) -> Panel:
     for third in (1 / 3, 2 / 3):
         panel.line(third, layer="above")
     if len(steps):
-        last, base = float(steps[-1]), 0.0
-        recent = np.median(shares[:, -5:], axis=1)
-        for term, share in zip(_TERMS, shares[:, -1], strict=True):
-            middle = float(np.clip(base + share / 2, 0.03, 0.97))
-            base += float(share)
-            text = f"<span style='color:{INKS[term].color}'>█</span> {term} {recent[_TERMS.index(term)]:.0%}"
-            panel.note_at(text, x=last, y=middle, xanchor="left", xshift=6, size=11)
-        panel.note_at("dashed: a third each", x=last, y=0, xanchor="left", yanchor="bottom", xshift=6, yshift=-2)
+        last, middles = float(steps[-1]), np.cumsum(shares[:, -1]) - shares[:, -1] / 2
+        places = spread(middles, 0.08, 0.12, 0.97)
+        for term, share, place in zip(_TERMS, np.median(shares[:, -5:], axis=1), places, strict=True):
+            text = f"<span style='color:{INKS[term].color}'>█</span> {term} {share:.0%}"
+            panel.note_at(text, x=last, y=float(place), xanchor="left", xshift=6, size=11, on_paper=True)
+        panel.note_at("dashed: a third each", x=last, y=0, xanchor="left", yanchor="bottom", xshift=6, yshift=2)
         panel.xaxis["range"] = [float(steps[0]), last * 1.5]
     else:
         panel.empty(_FALLBACK)
@@ -218,7 +217,7 @@ def spread_panel(metrics: pd.DataFrame, scene: Scene) -> Panel:
     references = [Reference(0.1, "flat distributions below 0.1")]
     if scene.final_norm != "none":
         references.append(Reference(1.0, "columns, by the norm: 1"))
-    axis = Axis("standard deviation of the logits", 0, top, ".2f")
+    axis = Axis("standard deviation of the logits", -0.08 * top, top, ".2f")
     return lines_panel("How far the logits spread", scene.batches, lines, axis, references)
 
 

@@ -96,7 +96,7 @@ def entropy_history_panel(
         _label_ends(panel, float(steps[-1]), finite_ends, ("10 %", "median", "90 %"), top)
         width = float(steps[-1] - steps[0]) or 1.0
         half = float(np.diff(steps).min()) / 2 if len(steps) > 1 else 0.5
-        panel.xaxis["range"] = [float(steps[0]) - half, float(steps[-1]) + half + 0.17 * width]
+        panel.xaxis["range"] = [float(steps[0]) - half, float(steps[-1]) + half + 0.24 * width]
     else:
         panel.empty("no epoch recorded yet" if of_training else "no snapshot recorded yet")
     return panel
@@ -182,7 +182,7 @@ def trajectories_panel(
         heights = spread(np.array([end[0] for end in ends]), 0.075 * top, 0.03 * top, 1.0 * top)
         for (_, color, words), height in zip(ends, heights, strict=True):
             text = f"<span style='color:{color}'>●</span> {words}"
-            panel.note_at(text, size=11, x=last, y=float(height), xanchor="left", xshift=5)
+            panel.note_at(text, size=11, on_paper=True, x=last, y=float(height), xanchor="left", xshift=5)
     else:
         panel.empty("no snapshot recorded yet")
     return panel
@@ -344,8 +344,7 @@ def confidence_map(traits: SampleTraits, scene: Scene, *, dark: bool = False) ->
     Above the line: settled and sure, the sooner the farther up. To the right: learned on the way, or still hesitating.
     Lower left: never confident, the place to look for images that belong to no class, or lie between two. Crosses were
     forgotten: a class held them, and they left it. The outer dashed curve is the most variability that a mean
-    confidence allows. Behind the final norm confidence cannot come near 100 % for few classes; and where several heads
-    compete, all images change class when another one comes to speak.
+    confidence allows. Behind the final norm confidence cannot come near 100 % for few classes.
 
     Parameters
     ----------

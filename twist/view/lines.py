@@ -14,7 +14,7 @@ from twist.view.theme import INKS
 
 PALETTE = ("#AA4499", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9")
 """Colors of quantities that have none of their own."""
-_WIDTH, _HEIGHT, _LINE = 400.0, 230.0, 16.0
+_WIDTH, _HEIGHT, _LINE = 340.0, 230.0, 16.0
 
 
 class Line(NamedTuple):
@@ -64,7 +64,7 @@ def lines_panel(
     shown = [line for line in lines if np.isfinite(line.last)]
     last = max([1.0, *(float(line.x[-1]) for line in shown)])
     words = {line.name: f"{line.name} {format(line.last, axis.form or '.3g')}" for line in shown}
-    room = min(0.5 * _WIDTH, max([0.0, *(14 + 6.2 * len(text) for text in words.values())]))
+    room = min(0.55 * _WIDTH, max([0.0, *(14 + 6.2 * len(text) for text in words.values())]))
     right = last * _WIDTH / (_WIDTH - room)
     panel = Panel(
         title=title,
@@ -88,7 +88,7 @@ def lines_panel(
             }
         )
     scale = np.array([_WIDTH / right, _HEIGHT / (axis.high - axis.low)])
-    heights = spread((np.array([line.last for line in shown]) - axis.low) * scale[1], _LINE, 7, _HEIGHT - 7)
+    heights = spread((np.array([line.last for line in shown]) - axis.low) * scale[1], _LINE, 10, _HEIGHT - 7)
     taken: list[Box] = []
     for line, height in zip(shown, heights, strict=True):
         start = last * scale[0] + 6

@@ -12,8 +12,14 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 
+_NOTE = 62  # characters of a title's second line that half a page holds
+
+
 def figure_html(figure: go.Figure, caption: str, *, narrow: bool = False) -> str:
-    """A figure with its caption; the page's script draws it in the page's lighting."""
+    """A figure with its caption; the page's script draws it in the page's lighting.
+
+    ``narrow`` keeps it from growing with the page.
+    """
     figure.layout.template = None
     height = figure.layout.height
     label = html.escape(figure.layout.title.text.split("</b>")[0].removeprefix("<b>"))
@@ -23,6 +29,19 @@ def figure_html(figure: go.Figure, caption: str, *, narrow: bool = False) -> str
         f'<div class="plot" role="img" aria-label="{label}" style="height:{height}px">'
         f'<script type="application/json">{data}</script></div><figcaption>{text(caption)}</figcaption></figure>'
     )
+
+
+def half_figure_html(figure: go.Figure, caption: str) -> str:
+    """The same for half the width of a page: the line below the title goes over two where it is long."""
+    head, mark, note = figure.layout.title.text.partition("px'>")
+    lines = [""]
+    for fact in note.removesuffix("</span>").split(" · "):
+        if lines[-1] and len(lines[-1]) + len(fact) > _NOTE:
+            lines.append("")
+        lines[-1] += f" · {fact}" if lines[-1] else fact
+    if mark:
+        figure.layout.title.text = f"{head}{mark}{'<br>'.join(lines)}</span>"
+    return figure_html(figure, caption)
 
 
 def table_html(heads: Iterable[str], rows: Iterable[Iterable[str]], *, numbers: tuple[int, ...] = ()) -> str:

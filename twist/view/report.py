@@ -15,7 +15,7 @@ from twist.view.chapters import classes_chapter, drive_chapter, images_chapter, 
 from twist.view.classes import explorer_html
 from twist.view.layout import wait_layout
 from twist.view.monitor import duration, judge, sign, spell
-from twist.view.pages import figure_html, file_text, json_html, table_html, text
+from twist.view.pages import figure_html, file_text, half_figure_html, json_html, table_html, text
 from twist.view.scene import run_path
 from twist.view.theme import DARK, LIGHT, paper_layout
 
@@ -204,12 +204,12 @@ def _classes(snapshot: Snapshot | None, scene: figures.Scene, problem: str) -> s
     heading = "<h2>What the classes are</h2>"
     if snapshot is None:
         return f"<section>{heading}<p>{text(problem)}</p></section>"
-    usage = figure_html(
+    usage = half_figure_html(
         figures.class_usage(snapshot, scene),
         "Even bars are good only if the images are also sorted with some certainty, at the right: under a uniform "
         "collapse the bars may look even and mean nothing.",
     )
-    entropies = figure_html(
+    entropies = half_figure_html(
         figures.sample_entropy_histogram(snapshot, scene),
         "At the left edge an image belongs to one class without doubt; at log C the network says nothing about it.",
     )
