@@ -2,6 +2,7 @@
 
 import json
 import os
+import types
 
 import numpy as np
 import pytest
@@ -154,6 +155,24 @@ def test_a_failed_run_is_left_out_and_a_number_without_two_seeds_is_not_compared
     assert np.isnan(found.rows[2].score)
     assert any("16 classes could not be compared" in caveat for caveat in found.caveats)
     assert json.dumps(found.as_json(), allow_nan=False)
+
+
+@needs_processes
+def test_a_number_of_classes_that_collapsed_is_not_recommended_whatever_its_score(swept, monkeypatch):
+    best = max(swept.rows, key=lambda row: row.score).num_classes
+    said = types.SimpleNamespace(kind="partial collapse")
+    told = Run.verdict.fget
+    monkeypatch.setattr(
+        Run, "verdict", property(lambda run: said if run.recipe.network.num_classes == best else told(run))
+    )
+    found = compare_classes([attach(name) for name in swept.runs])
+    assert [row.score for row in found.rows] == [row.score for row in swept.rows]
+    assert best not in (found.recommended, *found.alike)
+    assert any(f"{best} classes are not recommended" in caveat for caveat in found.caveats)
+    monkeypatch.setattr(Run, "verdict", said)
+    nothing = compare_classes([attach(name) for name in swept.runs])
+    assert (nothing.recommended, nothing.alike) == (None, ())
+    assert "did not collapse" in nothing.sentence
 
 
 @needs_processes

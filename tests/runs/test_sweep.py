@@ -21,7 +21,8 @@ def tiny_recipe(tiny, **more):
 
 
 def test_a_failed_run_is_a_result_and_the_others_go_on_with_their_share_of_the_cores(runs, tiny, monkeypatch):
-    monkeypatch.setattr("twist.runs.sweep.usable_cores", lambda: 4)
+    monkeypatch.setattr("twist.runs.sweep.usable_cores", lambda: 2)
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")  # what the sweep gives has the last word
     good = tiny_recipe(tiny)
     bad = tiny_recipe(tiny, **{"optim.learning_rate": 1e30, "optim.warmup_epochs": 0})
     said, ended = [], []
@@ -40,14 +41,20 @@ def test_a_failed_run_is_a_result_and_the_others_go_on_with_their_share_of_the_c
     assert said[-1] == "3 of 3 runs ended"
     assert any("good" in line for line in said)
     swept[1].record.poll()
-    assert swept[1].record.last("start")["threads"] == 2
+    assert swept[1].record.last("start")["threads"] == 1
 
 
-def test_a_rerun_takes_what_is_there_and_finishes_the_rest(runs, tiny):
+@pytest.fixture
+def one_core(monkeypatch):
+    """Runs one at a time, each with one thread: two on a busy machine wait for each other."""
+    monkeypatch.setattr("twist.runs.sweep.usable_cores", lambda: 1)
+
+
+def test_a_rerun_takes_what_is_there_and_finishes_the_rest(runs, tiny, one_core):
     asked = [tiny_recipe(tiny), tiny_recipe(tiny, seed=1)]
-    (first,) = run_many(asked[:1], names=["one"], jobs=1)
+    (first,) = run_many(asked[:1], names=["one"])
     prepare(asked[1], name="two")  # cut before it was started
-    again = run_many(asked, names=["one", "two"], jobs=2)
+    again = run_many(asked, names=["one", "two"])
     assert [run.status.attempt for run in again] == [1, 1]
     assert again[1].status.state == "COMPLETED"
     with pytest.raises(ConfigError, match="another recipe"):
@@ -57,13 +64,13 @@ def test_a_rerun_takes_what_is_there_and_finishes_the_rest(runs, tiny):
     assert first.status.state == "COMPLETED"
 
 
-def test_an_interrupted_sweep_stops_its_runs_and_a_rerun_resumes_them(runs, tiny):
+def test_an_interrupted_sweep_stops_its_runs_and_a_rerun_resumes_them(runs, tiny, one_core):
     rarely = {f"record.{what}_every_epochs": 100 for what in ("snapshot", "checkpoint")}
     long = {**tiny, **rarely, "record.diagnose_every_steps": 1000, "optim.epochs": 40}
     code = (
         "from twist.runs.config import with_fields; from twist.runs.recipes import recipe;"
-        "from twist.runs.sweep import run_many;"
-        f"run_many([with_fields(recipe('digits'), {long!r})] * 2, names=['one', 'two'], jobs=1)"
+        "from twist.runs import sweep; sweep.usable_cores = lambda: 1;"
+        f"sweep.run_many([with_fields(recipe('digits'), {long!r})] * 2, names=['one', 'two'])"
     )
     sweep = subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 60

@@ -14,7 +14,7 @@ from twist.runs.config import ConfigError, Recipe, with_fields
 from twist.runs.handle import Run
 from twist.runs.recipes import recipe as recipe_named
 from twist.runs.record import RunRecord
-from twist.runs.reproducible import Pair, Reproduced, measured_scores, pair_of, reproduced, resampled_scores
+from twist.runs.reproducible import Pair, Reproduced, pair_of, reproduced, resampled_scores
 from twist.runs.sweep import run_many
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 #: A class is in use when it takes at least this share of what it would take if all were even.
 IN_USE = 0.1
-#: A choice can be told apart from the best when it wins in less than this share of the draws.
+#: A choice can be told apart from the best when it is as good in less than this share of the draws.
 LEVEL = 0.05
 #: With less of what classes say said again, they are taken for accidents of the training.
 LEAST_STABILITY = 0.1
@@ -206,12 +206,14 @@ def compare_classes(runs: Sequence[Run]) -> ClassSweep:
     groups = {count: [run for run in runs if run.recipe.network.num_classes == count] for count in counts}
     one_seed = len({run.recipe.seed for run in runs}) == 1
     pairs = {count: _pairs([run.record for run in _complete(group)], one_seed) for count, group in groups.items()}
-    scored = _scored({count: found for count, found in pairs.items() if found})
-    rows = tuple(_row(count, groups[count], pairs[count], scored.get(count, _UNSCORED)) for count in counts)
-    best = max((row for row in rows if row.num_classes in scored), key=lambda row: row.score, default=None)
+    draws = _draws({count: found for count, found in pairs.items() if found})
+    rows = tuple(_row(count, groups[count], pairs[count], draws.get(count)) for count in counts)
+    standing = [row for row in rows if row.num_classes in draws and "collapse" not in row.verdict]
+    best = max(standing, key=lambda row: row.score, default=None)
     alike: tuple[int, ...] = ()
     if best is not None and best.stability >= LEAST_STABILITY:
-        alike = tuple(count for count, found in scored.items() if found.wins >= LEVEL)
+        top = draws[best.num_classes]
+        alike = tuple(row.num_classes for row in standing if (draws[row.num_classes] >= top).mean() >= LEVEL)
     num_pairs = max(len(found) for found in pairs.values())
     return ClassSweep(
         rows=rows,
@@ -227,25 +229,9 @@ def _complete(runs: Sequence[Run]) -> list[Run]:
     return [run for run in runs if run.status.state == "COMPLETED"]
 
 
-class _Score(NamedTuple):
-    """A score, the range of nine in ten draws, and the share of draws in which it is no worse than the best score."""
-
-    score: float
-    low: float
-    high: float
-    wins: float
-
-
-_UNSCORED = _Score(*[math.nan] * 4)
-
-
-def _scored(pairs: Mapping[int, Sequence[Pair]]) -> dict[int, _Score]:
-    if not pairs:
-        return {}
-    scores, draws = measured_scores(list(pairs.values())), resampled_scores(list(pairs.values()))
-    low, high = np.quantile(draws, (0.05, 0.95), axis=0)
-    wins = (draws >= draws[:, [int(np.argmax(scores))]]).mean(0)
-    return {count: _Score(*map(float, found)) for count, *found in zip(pairs, scores, low, high, wins, strict=True)}
+def _draws(pairs: Mapping[int, Sequence[Pair]]) -> dict[int, np.ndarray]:
+    """Scores of each number of classes as other images and other seeds would give them; their mean is the score."""
+    return dict(zip(pairs, resampled_scores(list(pairs.values())).T, strict=True)) if pairs else {}
 
 
 def _pairs(records: Sequence[RunRecord], one_seed: bool) -> list[Pair]:
@@ -269,7 +255,7 @@ def _two_epochs(record: RunRecord) -> Pair:
     return pair_of(first[seen], second[seen])
 
 
-def _row(count: int, runs: Sequence[Run], pairs: Sequence[Pair], scored: _Score) -> ClassCount:
+def _row(count: int, runs: Sequence[Run], pairs: Sequence[Pair], draws: np.ndarray | None) -> ClassCount:
     watched = [_watched(run) for run in _complete(runs)]
     found = Reproduced(*np.mean([reproduced(pair) for pair in pairs], 0)) if pairs else None
     return ClassCount(
@@ -278,9 +264,9 @@ def _row(count: int, runs: Sequence[Run], pairs: Sequence[Pair], scored: _Score)
         stability=float(found.stability) if found else math.nan,
         shared=float(found.shared) if found else math.nan,
         verdict=", ".join(sorted({run.verdict.kind for run in runs})),
-        score=scored.score,
-        score_low=scored.low,
-        score_high=scored.high,
+        score=math.nan if draws is None else float(draws.mean()),
+        score_low=math.nan if draws is None else float(np.quantile(draws, 0.05)),
+        score_high=math.nan if draws is None else float(np.quantile(draws, 0.95)),
         **{name: float(np.mean([numbers[name] for numbers in watched])) if watched else math.nan for name in _WATCHED},
     )
 
@@ -319,7 +305,9 @@ def _sentence(
 ) -> str:
     other = "of another view, half-way through the training" if one_seed else "with another seed"
     if best is None:
-        return "No number of classes can be recommended: none has two complete runs to compare."
+        return (
+            "No number of classes can be recommended: none has runs to compare that are complete and did not collapse."
+        )
     if not alike:
         return (
             f"No number of classes can be recommended: at best {best.stability:.0%} of what the classes say about an "
@@ -354,6 +342,8 @@ def _caveats(rows: Sequence[ClassCount], alike: Sequence[int], one_seed: bool, n
             said.append(f"The verdict at {row.num_classes} classes is {row.verdict}: `twist verdict` says what to do.")
         if math.isnan(row.score):
             said.append(f"{row.num_classes} classes could not be compared: {row.seeds} of its runs are complete.")
+        elif "collapse" in row.verdict:
+            said.append(f"{row.num_classes} classes are not recommended whatever their score: {row.verdict}.")
     return tuple(said)
 
 
