@@ -119,9 +119,8 @@ def test_a_late_reading_that_is_no_number_ends_the_run_before_anything_is_saved(
     def poisoned(logits, **options):
         calls.append(1)
         terms = loss(logits, **options)
-        return (
-            terms._replace(total=terms.total * float("nan")) if len(calls) == 8 else terms
-        )  # the first step is diagnosed
+        # One call more than steps: the first step is diagnosed.
+        return terms._replace(total=terms.total * float("nan")) if len(calls) == 8 else terms
 
     monkeypatch.setattr(steps, "twist_loss", poisoned)
     outcome = attempt(path, 1)

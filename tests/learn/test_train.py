@@ -244,14 +244,15 @@ def test_requests_are_acknowledged_and_nonsense_is_ignored(runs, tiny):
 
 
 def test_a_loss_that_is_no_number_ends_the_run_and_no_checkpoint_knows_of_it(runs, tiny, monkeypatch):
-    path = prepare("digits", name="nan", changes=tiny)
+    path = prepare("digits", name="nan", changes={**tiny, "record.diagnose_every_steps": 1000})
     loss = steps.twist_loss
     calls = []
 
     def poisoned(logits, **options):
         terms = loss(logits, **options)
         calls.append(1)
-        return terms._replace(sharpness=terms.sharpness * float("nan")) if len(calls) == 6 else terms
+        # One call more than steps: the first step is diagnosed.
+        return terms._replace(sharpness=terms.sharpness * float("nan")) if len(calls) == 7 else terms
 
     monkeypatch.setattr(steps, "twist_loss", poisoned)
     outcome = attempt(path, 1)
