@@ -1,0 +1,252 @@
+"""What the verdict looks at: the numbers of a run's record up to one step, as a person would read them off."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from twist.runs import bounds
+from twist.runs.class_histories import stability_at
+from twist.runs.config import Recipe
+from twist.runs.record import RunRecord
+from twist.runs.shortcuts import Shortcut, shortcut_at
+from twist.runs.store import RecordError
+
+LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
+# Numbers are medians over this last share of the steps: one odd batch decides nothing.
+WINDOW_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run at one step; entropies in nats, NaN where nothing was recorded.
+
+    Attributes
+    ----------
+    step, total_steps, warmup_steps
+        Where the run is; of how many steps, None before the first start; how many of them warm up.
+    end_reason
+        Why the newest attempt ended; None while it goes on, and for a step before the newest.
+    recipe, num_classes, batch_size, num_watch
+        What was asked for: C, N, and the number of watch images.
+    top, cap, floor
+        Reference lines: entropy of the uniform distribution as the loss sees it, cap of the mutual information, least
+        sharpness behind the final norm.
+    consistency, sharpness, diversity, agreement, row_std, live_classes, largest_share
+        Medians of the training batches over the last tenth of the steps.
+    start_information
+        Mutual information of the first batches on record.
+    effective_rank, start_rank, stability, watch
+        Of the snapshots: directions that the features of the watch images span, now and in the first snapshot; share of
+        the images that kept their class since the snapshot before; every number of the newest one.
+    gradient_shares
+        Share of each term in the gradient at the logits, by term; empty where it was not recorded.
+    nonfinite
+        Names of loss terms and watch numbers that are not finite.
+    missing
+        What the record lacks, one sentence each.
+    """
+
+    step: int
+    total_steps: int | None
+    warmup_steps: float
+    end_reason: str | None
+    recipe: Recipe
+    num_classes: int
+    batch_size: int
+    num_watch: int
+    top: float
+    cap: float
+    floor: float
+    consistency: float
+    sharpness: float
+    diversity: float
+    start_information: float
+    agreement: float
+    row_std: float
+    live_classes: float
+    largest_share: float
+    effective_rank: float
+    start_rank: float
+    stability: float
+    watch: dict[str, float]
+    gradient_shares: dict[str, float]
+    nonfinite: tuple[str, ...]
+    missing: tuple[str, ...]
+    record: RunRecord
+    snapshot_step: int | None
+
+    @property
+    def information(self) -> float:
+        """Mutual information of class and image in the training batches, nats."""
+        return self.diversity - self.sharpness
+
+    @property
+    def best_information(self) -> float:
+        """The most it can be: log min(N, C), and less where the final norm keeps samples from being sharp."""
+        return min(self.cap, self.top - self.floor)
+
+    @property
+    def perplexity(self) -> float:
+        """Number of classes in use, exp of the diversity."""
+        return math.exp(self.diversity)
+
+    @property
+    def shortcut(self) -> Shortcut | None:
+        """How much of the newest assignment low-level statistics explain; None without a snapshot."""
+        if self.snapshot_step is None:
+            return None
+        try:
+            return shortcut_at(self.record, self.snapshot_step)
+        except RecordError:  # a damaged column or sheet costs this number alone
+            return None
+
+
+class Timeline:
+    """The numbers of a record in arrays, so that the facts at many steps cost little.
+
+    Parameters
+    ----------
+    record
+        A run's reader, as far as it was polled.
+    """
+
+    def __init__(self, record: RunRecord):
+        self.record, self.recipe = record, record.recipe
+        table, snapshots = record.metrics(), record.snapshot_metrics()
+        self.steps = table.index.to_numpy(np.int64)
+        self._columns = {name: _numbers(table, name) for name in table.columns if name.startswith("train/")}
+        self._snapshot_steps = snapshots.index.to_numpy(np.int64)
+        self._snapshots = {name: _numbers(snapshots, name) for name in snapshots.columns if name.startswith("watch/")}
+        self._start = record.last("start") or {}
+        self._on_disk = record.snapshot_steps()
+        self._num_watch, self._watch_problem = _count_watch(record)
+        self._nonfinite = [
+            (event["step"], name)
+            for event in record.events
+            for name in event.get("nonfinite", ())
+            if (event["kind"] == "metrics" and name in LOSS_TERMS)
+            or (event["kind"] == "snapshot" and name.startswith("watch/"))
+        ]
+
+    @property
+    def last_step(self) -> int:
+        """Newest step with numbers; 0 before the first."""
+        return int(max([0, *self.steps[-1:], *self._snapshot_steps[-1:]]))
+
+    def at(self, step: int | None = None) -> Facts:
+        """The facts at a step; none means the newest."""
+        newest = step is None or step >= self.last_step
+        now = self.last_step if step is None else min(step, self.last_step)
+        recipe, objective = self.recipe, self.recipe.objective
+        num_classes = recipe.network.num_classes
+        batch_size = int(self._start.get("batch_size", recipe.optim.batch_size))
+        information = self._column("train/diversity") - self._column("train/sharpness")
+        first = information[np.isfinite(information) & (self.steps <= now)][:3]
+        snapshot_step = next((each for each in reversed(self._on_disk) if each <= now), None)
+        ranks = self._snapshots.get("watch/effective_rank", np.zeros(0))[: self._seen(self._snapshot_steps, now)]
+        return Facts(
+            step=now,
+            total_steps=self._start.get("total_steps"),
+            warmup_steps=recipe.optim.warmup_epochs * (self._start.get("steps_per_epoch") or 0),
+            end_reason=_end_reason(self.record) if newest else None,
+            recipe=recipe,
+            num_classes=num_classes,
+            batch_size=batch_size,
+            num_watch=self._num_watch,
+            top=bounds.marginal_entropy_top(num_classes, objective.eps),
+            cap=bounds.mutual_information_cap(batch_size, num_classes),
+            floor=bounds.sharpness_floor(num_classes, objective.temperature, recipe.network.final_norm),
+            consistency=self._median("train/consistency", now),
+            sharpness=self._median("train/sharpness", now),
+            diversity=self._median("train/diversity", now),
+            start_information=float(np.median(first)) if len(first) else math.nan,
+            agreement=self._median("train/agreement", now),
+            row_std=self._median("train/row_std", now),
+            live_classes=num_classes - self._median("train/dead_classes", now),
+            largest_share=self._median("train/largest_class_share", now),
+            effective_rank=float(ranks[-1]) if len(ranks) else math.nan,
+            start_rank=float(ranks[0]) if len(ranks) else math.nan,
+            stability=math.nan if snapshot_step is None else stability_at(self.record, snapshot_step),
+            watch=self._watch_at(now),
+            gradient_shares=self._gradient_shares(now),
+            nonfinite=tuple(dict.fromkeys(name for when, name in self._nonfinite if when <= now)),
+            missing=tuple(self._missing(now, snapshot_step)),
+            record=self.record,
+            snapshot_step=snapshot_step,
+        )
+
+    def _column(self, name: str) -> np.ndarray:
+        return self._columns.get(name, np.full(len(self.steps), math.nan))
+
+    @staticmethod
+    def _seen(steps: np.ndarray, now: int) -> int:
+        return int(np.searchsorted(steps, now, side="right"))
+
+    def _median(self, name: str, now: int) -> float:
+        """Median over the last steps; the newest number where that window holds none, as of numbers seldom recorded."""
+        count = self._seen(self.steps, now)
+        values = self._column(name)[:count]
+        recent = values[self.steps[:count] > (1 - WINDOW_SHARE) * now]
+        recent = recent[np.isfinite(recent)]
+        if len(recent) == 0:
+            recent = values[np.isfinite(values)][-1:]
+        return float(np.median(recent)) if len(recent) else math.nan
+
+    def _watch_at(self, now: int) -> dict[str, float]:
+        count = self._seen(self._snapshot_steps, now)
+        newest = {name: values[count - 1] for name, values in self._snapshots.items()} if count else {}
+        return {name: float(value) for name, value in newest.items() if np.isfinite(value)}
+
+    def _gradient_shares(self, now: int) -> dict[str, float]:
+        norms = {
+            term: self._median(f"train/{term}_gradient", now) for term in ("consistency", "sharpness", "diversity")
+        }
+        total = sum(norms.values())
+        return {term: norm / total for term, norm in norms.items()} if total > 0 else {}
+
+    def _missing(self, now: int, snapshot_step: int | None) -> Iterable[str]:
+        if not self.record.events:
+            yield "The event log is empty: the run has recorded nothing yet, or its log is gone."
+        elif not len(self.steps):
+            yield "No training step is recorded: the loss terms, which most of the verdict rests on, are missing."
+        elif "train/agreement" not in self._columns:
+            yield "No collapse numbers of the batches are recorded (record.diagnose_every_steps): agreement is unknown."
+        if self.record.bad_lines:
+            lines = "1 line" if self.record.bad_lines == 1 else f"{self.record.bad_lines} lines"
+            yield f"{lines} of the event log were damaged and left out."
+        if self._watch_problem:
+            yield self._watch_problem
+        if len(self.steps) and snapshot_step is None:
+            yield (
+                "No snapshot of the watch images by then: stability, the rank of the features and shortcuts are "
+                "unknown; set record.snapshot_every_epochs lower."
+            )
+        elif snapshot_step is not None and self._num_watch == 1:
+            yield "One watch image alone: classes in use, stability and shortcuts mean nothing of it."
+        damaged = [each for each in self._snapshot_steps.tolist() if each <= now and each not in self._on_disk]
+        if damaged:
+            yield f"The files of the snapshot at step {damaged[-1]} are gone, though the log names it."
+        if len(self.steps) > 1 and "train/gradient_norm" not in self._columns:
+            yield "Gradients were not recorded: the run was written by an older twist."
+
+
+def _numbers(table: Any, name: str) -> np.ndarray:
+    return table[name].to_numpy(np.float64, na_value=math.nan)
+
+
+def _count_watch(record: RunRecord) -> tuple[int, str]:
+    try:
+        watch = record.watch()
+    except RecordError as error:
+        return 0, f"The watch images cannot be read: {error}."
+    return (0, "") if watch is None else (len(watch), "")
+
+
+def _end_reason(record: RunRecord) -> str | None:
+    newest = next((event for event in reversed(record.events) if event["kind"] in ("start", "end")), None)
+    return newest["reason"] if newest is not None and newest["kind"] == "end" else None

@@ -1,0 +1,362 @@
+"""The kinds of verdict: one small function each, from the facts to words, or None where its condition does not hold.
+
+Thresholds were fixed on seeds 0 to 2 of the collapse zoo and counted on seeds 3 to 7; LOG.md has the table.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from twist.runs import causes as why
+from twist.runs.bounds import log_classes
+from twist.runs.causes import Cause, causes
+from twist.runs.facts import Facts
+
+Kind = Literal[
+    "healthy",
+    "uniform collapse",
+    "one-class collapse",
+    "partial collapse",
+    "dimensional collapse",
+    "inconsistent views",
+    "overconfident noise",
+    "shortcut",
+    "plateau near uniform",
+    "batch too small",
+    "not finite",
+    "too early to say",
+]
+
+#: Steps before which only what cannot be the start is named, and before which nothing is.
+EARLY_STEPS, EARLIEST_STEPS = 100, 30
+#: Shares of log C: information below which all images have one distribution whatever it looks like; entropy above
+#: which, with information below, distributions are flat; diversity below which one class holds everything.
+SAME, FLAT, NEARLY_NOTHING, ONE_CLASS = 0.005, 0.98, 0.02, 0.1
+#: Share of the classes that a batch could use below which few are live.
+FEW = 0.3
+#: Agreement of two views below which they disagree, or this multiple of chance where that is more.
+AGREE, CHANCES = 0.3, 1.5
+#: Share of the images that must keep their class from one snapshot to the next.
+STABLE = 0.5
+#: Directions per class below which features are too few, and share of the first snapshot's rank that must be lost.
+DIRECTIONS, LOST = 0.4, 0.5
+#: Share of the assignment's entropy that one low-level statistic may explain, and all of them together.
+EXPLAINED, EXPLAINED_TOGETHER = 0.35, 0.45
+#: Share of log C that the cap log N of a batch must reach, and share of what C classes allow that must be learned.
+ROOM, ATTAINED = 0.6, 0.5
+
+
+class Evidence(NamedTuple):
+    """One number of a verdict.
+
+    Attributes
+    ----------
+    name
+        Glossary name, such as ``train/sharpness``.
+    value
+        What was measured.
+    reference
+        What to hold it against, or None.
+    meaning
+        What the reference is, in a few words.
+    unit
+        Unit of both: ``nats``, ``share``, ``classes``, ``directions``, ``logits``, or empty for a count.
+    """
+
+    name: str
+    value: float
+    reference: float | None
+    meaning: str
+    unit: str = ""
+
+
+class Finding(NamedTuple):
+    """What one rule says of a run at one step; `twist.runs.verdict.Verdict` adds what takes the whole record."""
+
+    kind: Kind
+    title: str
+    sentence: str
+    advice: str
+    causes: tuple[str, ...] = ()
+
+
+def not_finite(facts: Facts) -> Finding | None:
+    """A loss term or a number of a snapshot that is none. First of all: argmax of a row of NaN is class 0, always."""
+    if not facts.nonfinite:
+        return None
+    found = causes(facts, why.high_rate)
+    return _finding(
+        "not finite",
+        f"At step {facts.step} {', '.join(facts.nonfinite)} is not finite: nothing that the network computes means "
+        "anything any more.",
+        found,
+        "Launch it anew with a lower optim.learning_rate or with optim.clip_norm (1 is a start).",
+    )
+
+
+def uniform(facts: Facts) -> Finding | None:
+    """Every image has nearly the same flat distribution."""
+    flat = facts.sharpness > FLAT * facts.top and facts.information < NEARLY_NOTHING * facts.top
+    same = _one_distribution(facts) and facts.sharpness > 0.5 * facts.top
+    if not (flat or same) or _in_warmup(facts) or not (_is_late(facts) or _has_lost_information(facts)):
+        return None
+    found = causes(facts, why.no_sharpness, why.too_much_consistency, why.high_temperature, why.strong_views)
+    return _finding(
+        "uniform collapse",
+        f"Every image gets nearly the same flat distribution: a sample's entropy is {facts.sharpness:.2f} of at most "
+        f"{facts.top:.2f} nats, and the classes hold {facts.information:.3f} nats about the images.",
+        found,
+        f"Lower objective.consistency_weight (now {facts.recipe.objective.consistency_weight:g}), or make the views "
+        "milder (views.crop_scale).",
+    )
+
+
+def one_class(facts: Facts) -> Finding | None:
+    """Every image has the same sharp distribution."""
+    crowded = facts.diversity < ONE_CLASS * facts.top or facts.largest_share > 0.9
+    sharp = crowded and facts.sharpness < 0.05 * facts.top
+    same = _one_distribution(facts) and facts.sharpness <= 0.5 * facts.top
+    if not (sharp or same) or facts.step < EARLIEST_STEPS:
+        return None
+    share = f", and one takes {facts.largest_share:.0%} of the images" if facts.largest_share > 0 else ""
+    return _finding(
+        "one-class collapse",
+        f"Every image gets the same sharp distribution: the classes in use number {facts.perplexity:.1f} of "
+        f"{facts.num_classes}{share}.",
+        causes(facts, why.no_diversity, why.no_final_norm, why.high_rate) or causes(facts, why.more_diversity),
+    )
+
+
+def too_early(facts: Facts) -> Finding | None:
+    """Fewer than 100 steps; or inside the warm-up and the first tenth of the run; or no loss term on record."""
+    unknown = math.isnan(facts.information)
+    if _is_late(facts) and not _in_warmup(facts) and not unknown:
+        return None
+    needed = max(EARLY_STEPS, math.ceil(min(facts.warmup_steps, (facts.total_steps or 0) / 10)))
+    if unknown and facts.step >= EARLY_STEPS:
+        sentence, advice = "The loss terms are not on record, and without them nothing can be said.", "Run it anew."
+    elif facts.end_reason:
+        sentence = f"The run ended after {facts.step} steps; before {needed} the loss terms say more about the start."
+        advice = "Raise optim.epochs, or lower optim.batch_size for more steps per epoch."
+    else:
+        sentence = f"{_steps(facts.step)} are done; before {needed} the loss terms say more about the start."
+        advice = "Wait."
+    return Finding("too early to say", "Too early to say", sentence, advice)
+
+
+def batch_too_small(facts: Facts) -> Finding | None:
+    """Fewer images in a batch than the classes would need, and little learned of what they allow."""
+    cramped = facts.cap < ROOM * log_classes(facts.num_classes)
+    if not cramped or not facts.information < ATTAINED * (facts.top - facts.floor):
+        return None
+    return _finding(
+        "batch too small",
+        f"A batch of {facts.batch_size} images cannot tell more than log N = {facts.cap:.2f} of the {facts.top:.2f} "
+        f"nats of {facts.num_classes} classes; it holds {facts.information:.2f} nats about them.",
+        causes(facts, why.small_batch),
+        f"Raise optim.batch_size to {facts.num_classes} or more.",
+    )
+
+
+def partial(facts: Facts) -> Finding | None:
+    """Few classes are live."""
+    reachable = min(facts.num_classes, facts.batch_size)
+    live = float(np.nanmin([facts.perplexity, facts.live_classes]))
+    if not live < FEW * reachable:
+        return None
+    return _finding(
+        "partial collapse",
+        f"Only about {live:.1f} of {facts.num_classes} classes are in use; {reachable} could be.",
+        causes(facts, why.no_final_norm, why.no_diversity, why.small_batch) or causes(facts, why.more_diversity),
+    )
+
+
+def noise(facts: Facts) -> Finding | None:
+    """Sharp and diverse, but neither another view of an image nor the same image later is in the same class."""
+    if not _views_disagree(facts) or not facts.stability < STABLE:
+        return None
+    return _finding(
+        "overconfident noise",
+        f"Classes are sharp and diverse, but only {facts.stability:.0%} of the images kept their class since the "
+        f"snapshot before, and two views of one agree in {facts.agreement:.0%} of the cases: the answers are sure and "
+        "mean nothing.",
+        causes(facts, why.too_little_consistency, why.rate_that_stays, why.high_rate, why.strong_views),
+        "Lower optim.learning_rate.",
+    )
+
+
+def inconsistent(facts: Facts) -> Finding | None:
+    """Sharp and diverse, but two views of an image are in different classes."""
+    if not _views_disagree(facts):
+        return None
+    return _finding(
+        "inconsistent views",
+        f"Classes are sharp and diverse, but two views of an image agree in only {facts.agreement:.0%} of the cases "
+        f"and diverge by {facts.consistency:.2f} nats: the classes follow the augmentation, not the image.",
+        causes(facts, why.too_little_consistency, why.strong_views),
+        "Make the views milder: a higher lower end of views.crop_scale, less jitter.",
+    )
+
+
+def dimensional(facts: Facts) -> Finding | None:
+    """The features span fewer directions than their classes need, and fewer than at the start."""
+    needed = DIRECTIONS * facts.num_classes
+    if not (facts.effective_rank < needed and facts.effective_rank < LOST * facts.start_rank):
+        return None
+    return _finding(
+        "dimensional collapse",
+        f"The features of the watch images span {facts.effective_rank:.1f} directions, {facts.start_rank:.0f} at the "
+        f"start: too few for {facts.num_classes} classes, and little for whoever builds on these features.",
+        causes(facts, why.strong_decay, why.no_backbone_norm, why.high_rate),
+        "Lower optim.weight_decay and optim.learning_rate.",
+    )
+
+
+def shortcut(facts: Facts) -> Finding | None:
+    """The classes follow the light of the images."""
+    found = facts.shortcut
+    if found is None or not found.explained:
+        return None
+    share = found.explained[found.strongest]
+    if share <= EXPLAINED and found.together <= EXPLAINED_TOGETHER:
+        return None
+    what = f"{found.strongest.capitalize()} alone explains {share:.0%} of the assignment"
+    if share <= EXPLAINED:
+        what = f"{', '.join(found.explained)} together explain {found.together:.0%} of the assignment".capitalize()
+    return _finding(
+        "shortcut",
+        f"{what}: the classes follow how an image is lit, not what it shows.",
+        causes(facts, why.no_jitter, why.strong_views),
+        f"Make the views differ more in {found.strongest}: raise views.brightness, views.contrast, views.saturation.",
+    )
+
+
+def plateau(facts: Facts) -> Finding | None:
+    """Near uniform but not collapsed, or no step away from the start: longer runs decide."""
+    near_uniform = facts.information < 0.05 * facts.cap
+    stuck = abs(facts.information - facts.start_information) < 0.05 and facts.information < 0.4 * facts.best_information
+    if not (near_uniform or stuck):
+        return None
+    if near_uniform:
+        reason = f"only {facts.information:.2f} of at most {facts.best_information:.2f} nats about the images"
+    else:
+        reason = f"{facts.information:.2f} nats about the images, as at the start ({facts.start_information:.2f})"
+    finding = _finding(
+        "plateau near uniform",
+        f"After {_steps(facts.step)} the classes hold {reason}. This is no collapse yet, and no learning either.",
+        causes(facts, why.too_much_consistency, why.strong_views, why.no_sharpness, why.small_batch),
+        "Train longer (optim.epochs); if it stays, lower objective.consistency_weight a little (it wins too early) or "
+        "make the views milder (views.crop_scale).",
+    )
+    return finding if near_uniform else finding._replace(title="Stuck at the start")
+
+
+def healthy(facts: Facts) -> Finding:
+    """None of the others; with how far it is from the most that can be."""
+    used = f"{facts.perplexity:.1f} of {facts.num_classes} classes are in use"
+    agree = "" if math.isnan(facts.agreement) else f", views agree in {facts.agreement:.0%} of the cases"
+    floor = f" (its floor is {facts.floor:.2f})" if facts.floor >= 0.01 else ""
+    share = facts.information / facts.best_information if facts.best_information > 0 else 0.0
+    completed = facts.end_reason == "completed"
+    if completed:
+        advice = "Nothing needs to change; look at the classes. A longer run (optim.epochs) may sharpen them further."
+    else:
+        advice = "Resume it." if facts.end_reason else "Let it go on."
+    return Finding(
+        "healthy",
+        "Healthy" if completed else "Healthy so far",
+        f"In training batches the classes hold {facts.information:.2f} of at most {facts.best_information:.2f} nats "
+        f"about the images ({share:.0%}): {used}{agree}, and a sample's entropy is {facts.sharpness:.2f} nats{floor}.",
+        advice,
+    )
+
+
+#: In the order in which they are tried: the first that finds its condition speaks.
+RULES: tuple[Callable[[Facts], Finding | None], ...] = (
+    not_finite,
+    uniform,
+    one_class,
+    too_early,
+    batch_too_small,
+    partial,
+    noise,
+    inconsistent,
+    dimensional,
+    shortcut,
+    plateau,
+    healthy,
+)
+
+
+def evidence(facts: Facts) -> tuple[Evidence, ...]:
+    """The numbers behind every verdict, each with what to hold it against."""
+    rows = [
+        Evidence("train/mutual_information", facts.information, facts.best_information, "the most it can be", "nats"),
+        Evidence("train/sharpness", facts.sharpness, facts.floor, "the least it can be", "nats"),
+        Evidence("train/diversity", facts.diversity, facts.top, "the most it can be", "nats"),
+        Evidence("train/consistency", facts.consistency, 1.0, "views disagree above", "nats"),
+        Evidence("train/agreement", facts.agreement, 1 / facts.num_classes, "by chance", "share"),
+        Evidence("train/row_std", facts.row_std, 0.1, "flat distributions below", "logits"),
+        Evidence("train/largest_class_share", facts.largest_share, 1 / facts.num_classes, "when balanced", "share"),
+    ]
+    if (value := facts.watch.get("watch/mutual_information")) is not None and facts.num_watch != 1:
+        cap = log_classes(min(facts.num_classes, facts.num_watch or facts.num_classes))
+        rows.append(Evidence("watch/mutual_information", value, cap, "the most it can be", "nats"))
+    if (value := facts.watch.get("watch/dead_classes")) is not None:
+        rows.append(Evidence("watch/dead_classes", value, 0.0, "all classes assigned", "classes"))
+    rows.append(Evidence("watch/stability", facts.stability, STABLE, "classes change too fast below", "share"))
+    needed = min(DIRECTIONS * facts.num_classes, LOST * facts.start_rank)
+    rows.append(
+        Evidence("watch/effective_rank", facts.effective_rank, needed, "too few directions below", "directions")
+    )
+    if (found := facts.shortcut) is not None and found.explained:
+        share = found.explained[found.strongest]
+        rows.append(Evidence(f"watch/{found.strongest}_explains", share, EXPLAINED, "a shortcut above", "share"))
+        rows.append(Evidence("watch/light_explains", found.together, EXPLAINED_TOGETHER, "a shortcut above", "share"))
+    rows += [
+        Evidence(f"train/{term}_gradient_share", share, 1 / 3, "when the terms pull alike", "share")
+        for term, share in facts.gradient_shares.items()
+    ]
+    rows = [row._replace(reference=None if row.reference != row.reference else row.reference) for row in rows]
+    broken = [Evidence(name, math.nan, None, "must be finite", "nats") for name in facts.nonfinite]
+    return (*broken, *(row for row in rows if not math.isnan(row.value)))
+
+
+def _finding(kind: Kind, sentence: str, found: Sequence[Cause], otherwise: str = "") -> Finding:
+    """The advice of the likeliest cause, or the usual one where the recipe shows none."""
+    advice = found[0].advice if found else otherwise
+    return Finding(kind, kind[0].upper() + kind[1:], sentence, advice, tuple(cause.sentence for cause in found))
+
+
+def _one_distribution(facts: Facts) -> bool:
+    """Whether all images have the same distribution to within rounding, whatever it looks like."""
+    return facts.information < SAME * facts.top
+
+
+def _has_lost_information(facts: Facts) -> bool:
+    """Whether an early run is where no start is: what the first batches told is gone."""
+    lost = facts.information < 0.2 * facts.start_information
+    return facts.step >= EARLIEST_STEPS and _one_distribution(facts) and lost
+
+
+def _is_late(facts: Facts) -> bool:
+    return facts.step >= EARLY_STEPS
+
+
+def _in_warmup(facts: Facts) -> bool:
+    return facts.step < min(facts.warmup_steps, (facts.total_steps or math.inf) / 10)
+
+
+def _views_disagree(facts: Facts) -> bool:
+    # Chance agrees in 1/C of the cases, which for a few classes is above 0.3.
+    expected = max(AGREE, CHANCES / facts.num_classes)
+    sharp_and_diverse = facts.information > 0.1 * facts.top
+    return facts.agreement < expected and facts.consistency > 1 and sharp_and_diverse
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
