@@ -79,7 +79,7 @@ def test_summaries_name_what_they_hold():
     numbers, _ = diagnostics.summarize_features(features)
     assert set(batch) == shared | of_views | {"agreement", "column_std"}
     assert set(images) == shared | {"conditional_entropy", "marginal_entropy", "mutual_information"}
-    assert set(numbers) == of_features
+    assert set(numbers) == of_features | {"centered_rank"}
     assert set(batch) - set(diagnostics.summarize([logits, logits])) == of_views
     assert all(type(value) is float for value in (*batch.values(), *images.values(), *numbers.values()))
 
@@ -111,3 +111,12 @@ def test_half_precision_is_summarized_in_float32():
         diagnostics.summarize([x, x], torch.cat([x, x])) for x in (logits.bfloat16(), logits.bfloat16().float())
     )
     assert half == full
+
+
+def test_a_common_offset_lowers_the_effective_rank_and_leaves_the_centered_one():
+    varied, offset = torch.randn(400, 16), torch.full((16,), 100.0)
+    numbers, _ = diagnostics.summarize_features(varied + offset)
+    assert numbers["effective_rank"] < 2
+    assert numbers["centered_rank"] == pytest.approx(
+        diagnostics.summarize_features(varied)[0]["centered_rank"], rel=0.01
+    )

@@ -245,7 +245,8 @@ def summarize_features(features: Float[Tensor, "M D"]) -> tuple[dict[str, float]
     Returns
     -------
     dict
-        ``feature_std``, ``dead_units``, and ``effective_rank``, the rank of at most 512 evenly spread images.
+        ``feature_std``, ``dead_units``, ``effective_rank``, the rank of at most 512 evenly spread images, and
+        ``centered_rank``, the rank of what differs between them: their mean is taken off first.
     Tensor
         The spectrum of the same images, as `twist.learn.geometry.spectrum`.
 
@@ -256,11 +257,13 @@ def summarize_features(features: Float[Tensor, "M D"]) -> tuple[dict[str, float]
     (4.0, tensor([0.2500, 0.2500, 0.2500, 0.2500]))
     """
     features = features.float()
-    spectrum = geometry.spectrum(evenly(features, IMAGES_RANK_ROWS))
+    rows = evenly(features, IMAGES_RANK_ROWS)
+    spectrum = geometry.spectrum(rows)
     numbers = _as_floats(
         feature_std=geometry.feature_std(features),
         dead_units=geometry.dead_units(features),
         effective_rank=geometry.rank_of(spectrum),
+        centered_rank=geometry.effective_rank(rows - rows.mean(0)),
     )
     return numbers, spectrum
 
