@@ -71,7 +71,7 @@ def test_a_finished_run_shows_state_verdict_and_figure(tmp_path, monitors):
     monitor = monitors(make_run(tmp_path, name="first"))
     assert "first" in words(monitor._head) and "completed" in words(monitor._head)
     assert monitor.verdict.title in words(monitor._verdict_line)
-    assert len(monitor.figure.data) == 13
+    assert len(monitor.figure.data) == 19
     assert monitor._buttons.layout.display == "none"
 
 
@@ -95,7 +95,7 @@ def test_waiting_for_the_first_run_says_so_and_shows_it_when_it_comes(tmp_path, 
     assert "No run here yet" in words(monitor._head) and "No run here yet" in monitor.figure.layout.annotations[0].text
     make_run(tmp_path, name="first")
     monitor.refresh()
-    assert "first" in words(monitor._head) and len(monitor.figure.data) == 13
+    assert "first" in words(monitor._head) and len(monitor.figure.data) == 19
 
 
 def test_a_new_run_says_that_it_is_not_started(tmp_path, monitors):

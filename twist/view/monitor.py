@@ -18,6 +18,7 @@ from twist.runs.verdict import Verdict, verdict
 from twist.view import figures
 from twist.view.scene import run_path
 from twist.view.theme import INKS
+from twist.view.verdicts import sign, verdict_html
 from twist.view.widgets import Tail, span
 
 _STATES = {
@@ -39,28 +40,6 @@ _NO_RUN = "No run here yet: start one with twist.launch('digits'). This view loo
 def judge(record: RunRecord) -> Verdict | None:
     """The verdict on a record, or None while nothing is recorded."""
     return verdict(record) if record.last("metrics") or record.last("snapshot") else None
-
-
-def spell(value: float | None) -> str:
-    """A number as it is read: three figures after the point at most.
-
-    Examples
-    --------
-    >>> spell(0.25), spell(1797), spell(float("nan"))
-    ('0.25', '1,797', 'not finite')
-    """
-    if value is None:
-        return ""
-    if not np.isfinite(value):
-        return "not finite"
-    return f"{value:,.3f}".rstrip("0").rstrip(".")
-
-
-def sign(kind: str) -> str:
-    """A shape for a verdict, so that its color is not alone."""
-    if kind == "healthy":
-        return "✓"
-    return "…" if kind == "too early to say" else "▲"
 
 
 def duration(seconds: float) -> str:
@@ -276,18 +255,6 @@ def set_html(widget: ipywidgets.HTML, value: str) -> None:
     """Give an HTML widget a value; an equal one is not sent again."""
     if widget.value != value:
         widget.value = value
-
-
-def verdict_html(found: Verdict) -> str:
-    """The verdict as one paragraph: a sign, its words, what to do, and the numbers behind it."""
-    color = {"✓": "#00795a", "…": "#6b7280"}.get(sign(found.kind), "#b45309")
-    numbers = [f"{name} {spell(value)}" for name, value, _, _ in found.evidence]
-    return (
-        f'<div role="status" style="border-left:4px solid {color};padding:2px 12px;line-height:1.5">'
-        f"{span(f'{sign(found.kind)} {found.title}', 'font-weight:700')}<br>"
-        f"{span(found.sentence)} {span(found.advice, 'font-style:italic')}<br>"
-        f"{span(' · '.join(numbers), _MUTED)}</div>"
-    )
 
 
 def small_curves(record: RunRecord) -> str:

@@ -14,10 +14,11 @@ from twist.view import figures
 from twist.view.chapters import classes_chapter, drive_chapter, images_chapter, labels_figure, shortcut_chapter
 from twist.view.classes import explorer_html
 from twist.view.layout import wait_layout
-from twist.view.monitor import duration, judge, sign, spell
+from twist.view.monitor import duration, judge
 from twist.view.pages import figure_html, file_text, half_figure_html, json_html, table_html, text
 from twist.view.scene import run_path
 from twist.view.theme import DARK, LIGHT, paper_layout
+from twist.view.verdicts import evidence_table, points, sign, since_words
 
 if TYPE_CHECKING:
     pass
@@ -80,12 +81,13 @@ def report_html(record: RunRecord, *, no_map: str = "") -> str:
 
     scene = figures.Scene.of(record)
     snapshot, problem = _newest_snapshot(record)
+    found = judge(record)
     body = "\n".join(
         [
             _header(record, scene),
-            _verdict(judge(record)),
+            _verdict(found),
             _scores(record, scene),
-            _curves(record, scene),
+            _curves(record, scene, found),
             _classes(snapshot, scene, problem),
             images_chapter(record, scene),
             classes_chapter(record, scene),
@@ -143,16 +145,15 @@ def _header(record: RunRecord, scene: figures.Scene) -> str:
 def _verdict(found: Verdict | None) -> str:
     if found is None:
         return '<section class="verdict early"><h2><span>…</span> Nothing recorded yet</h2></section>'
-    kind = {"✓": "healthy", "…": "early"}.get(sign(found.kind), "ill")
-    rows = [
-        (f"<code>{text(name)}</code>", spell(value), spell(reference), text(meaning))
-        for name, value, reference, meaning in found.evidence
-    ]
-    table = table_html(("what was measured", "value", "held against", "which is"), rows, numbers=(1, 2))
+    shape = sign(found.kind)
+    kind = {"✓": "healthy", "…": "early"}.get(shape, "ill")
+    since = f'<p class="quiet">This {text(since_words(found))}.</p>' if found.since is not None else ""
+    causes = f"<h3>Likely causes, the likeliest first</h3>{points(found.causes)}" if found.causes else ""
+    missing = f"<h3>What is missing</h3>{points(found.missing)}" if found.missing else ""
     return (
-        f'<section class="verdict {kind}"><h2><span>{sign(found.kind)}</span> {text(found.title)}</h2>'
-        f'<p>{text(found.sentence)}</p><p class="advice">{text(found.advice)}</p>{table}'
-        f'<p class="quiet">Read from the record up to step {found.step:,}.</p></section>'
+        f'<section class="verdict {kind}"><h2><span>{shape}</span> {text(found.title)}</h2>{since}'
+        f'<p>{text(found.sentence)}</p><p class="advice">{text(found.advice)}</p>{causes}{missing}'
+        f'{evidence_table(found)}<p class="quiet">Read from the record up to step {found.step:,}.</p></section>'
     )
 
 
@@ -182,7 +183,7 @@ def _scores(record: RunRecord, scene: figures.Scene) -> str:
     )
 
 
-def _curves(record: RunRecord, scene: figures.Scene) -> str:
+def _curves(record: RunRecord, scene: figures.Scene, found: Verdict | None) -> str:
     metrics, snapshots = record.metrics(), record.snapshot_metrics()
     curves = figure_html(
         figures.entropy_curves(metrics, scene, snapshots=snapshots),
@@ -191,10 +192,11 @@ def _curves(record: RunRecord, scene: figures.Scene) -> str:
         "holds for training batches only; circles are the watched images, which are not augmented.",
     )
     plane = figure_html(
-        figures.entropy_plane(metrics, scene, snapshots=snapshots),
+        figures.entropy_plane(metrics, scene, snapshots=snapshots, step=found.since if found and found.alarm else None),
         "Every state of a network lies in the triangle. The height above its lower edge is the mutual information I: a "
         "run that slides along that edge learns nothing, whatever its loss says. Hatched is what batches of this run "
-        "cannot reach; the watched images (circles) may, because running statistics do not bind them.",
+        "cannot reach; the watched images (circles) may, because running statistics do not bind them. A ring marks the "
+        "step at which the verdict could first be said, where something went wrong.",
         narrow=not figures.is_magnified(scene),
     )
     return f"<section><h2>What the loss did</h2>{curves}{plane}</section>"
