@@ -124,6 +124,7 @@ def test_a_held_run_waits_in_memory_and_goes_on(running):
 def test_a_killed_trainer_is_diagnosed_and_resumable(running):
     trainer_of(running).kill()
     wait_for(lambda: running.status.state == "FAILED", 10)
+    assert running.failure_kind == "vanished"
     with pytest.raises(TrainingFailed, match="SIGKILL"):
         running.wait()
     step = running.status.step
@@ -210,6 +211,7 @@ def test_a_mistake_found_by_the_trainer_is_raised_as_one_sentence(runs, tiny):
     with pytest.raises(ConfigError, match=r"views\.mean has 3 numbers"):
         run.wait(timeout_s=60)
     assert run.status.state == "FAILED"
+    assert run.failure_kind == "config"
     with pytest.raises(ConfigError, match=r"views\.mean has 3 numbers"):
         run.resume().wait(timeout_s=60)
     assert (run.path / "images.npz").is_file()

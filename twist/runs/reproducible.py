@@ -75,7 +75,7 @@ def reproduced(pair: Pair, weights: np.ndarray | None = None) -> Reproduced:
     --------
     >>> classes = np.arange(300) % 3
     >>> renumbered = reproduced(pair_of(classes, 2 - classes))
-    >>> round(renumbered.stability, 3), renumbered.shared < np.log(3)  # a little of log 3 is chance
+    >>> round(renumbered.stability, 3), bool(renumbered.shared < np.log(3))  # a little of log 3 is chance
     (1.0, True)
     """
     first, second, joint = (_entropy(codes, weights) for codes in (pair.first, pair.second, pair.joint))
