@@ -176,9 +176,10 @@ def test_a_verdict_shows_its_evidence_at_any_step_of_the_record(runs, capfd):
     assert found.keys() >= {"title", "sentence", "advice", "causes", "evidence", "step", "since", "missing"}
     assert found["evidence"]
     for row in found["evidence"]:
-        assert row.keys() == {"name", "value", "reference", "meaning"}
+        assert row.keys() == {"name", "value", "reference", "meaning", "unit"}
         assert row["name"] in captured
-    assert f"{found['evidence'][0]['value']:.3f} nats" in captured
+    shown = found["evidence"][0]
+    assert f"{shown['value']:.3f} {shown['unit']}" in captured
     assert main(["verdict", "flat", "--step", "7", "--json"]) == 0
     early = last_json(capfd)
     assert (early["kind"], early["step"]) == ("too early to say", 7)

@@ -140,30 +140,17 @@ def _print_verdict(facts: dict[str, Any]) -> None:
         print(f"  likely cause: {cause}")
     print(f"  {facts['advice']}")
     if facts["evidence"]:
-        print(f"\n  {'evidence':<32} {'value':>10} {'unit':<7} {'reference':>10}")
+        print(f"\n  {'evidence':<32} {'value':>10} {'unit':<10} {'reference':>10}")
     for row in facts["evidence"]:
         value, reference = (_number(row[name]) for name in ("value", "reference"))
-        print(f"  {row['name']:<32} {value:>10} {_unit(row['name']):<7} {reference:>10}  {row['meaning']}")
+        print(f"  {row['name']:<32} {value:>10} {row['unit']:<10} {reference:>10}  {row['meaning']}")
     for what in facts["missing"]:
-        print(f"  not recorded: {what}")
+        print(f"  {what}")
     print()
 
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
-
-
-#: Unit of a quantity by a word in its name; what has none of these words is a plain number.
-_UNITS = (
-    (("entropy", "information", "consistency", "sharpness", "diversity", "total"), "nats"),
-    (("agreement", "share", "accuracy", "stability", "shortcut"), "share"),
-    (("perplexity", "classes"), "classes"),
-    (("rank",), "dims"),
-)
-
-
-def _unit(name: str) -> str:
-    return next((unit for words, unit in _UNITS if any(word in name.rpartition("/")[2] for word in words)), "")
 
 
 def _plain(values: dict[str, Any]) -> dict[str, Any]:
