@@ -19,6 +19,7 @@ from twist.runs.store import RecordError
 LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
 # Numbers are medians over this last share of the steps: one odd batch decides nothing.
 WINDOW_SHARE = 0.1
+STABILITY_SNAPSHOTS = 3
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,12 @@ class Facts:
         Medians of the training batches over the last tenth of the steps.
     start_information
         Mutual information of the first batches on record.
-    effective_rank, start_rank, stability, watch
-        Of the snapshots: directions that the features of the watch images span, now and in the first snapshot; share of
-        the images that kept their class since the snapshot before; every number of the newest one.
+    start
+        Every number of the first snapshot, by name.
+    watch
+        Every number of the newest one.
+    stability
+        Share of the watch images that kept their class from one snapshot to the next, the mean of the last three times.
     gradient_shares
         Share of each term in the gradient at the logits, by term; empty where it was not recorded.
     nonfinite
@@ -70,10 +74,9 @@ class Facts:
     row_std: float
     live_classes: float
     largest_share: float
-    effective_rank: float
-    start_rank: float
-    stability: float
+    start: dict[str, float]
     watch: dict[str, float]
+    stability: float
     gradient_shares: dict[str, float]
     nonfinite: tuple[str, ...]
     missing: tuple[str, ...]
@@ -147,8 +150,8 @@ class Timeline:
         batch_size = int(self._start.get("batch_size", recipe.optim.batch_size))
         information = self._column("train/diversity") - self._column("train/sharpness")
         first = information[np.isfinite(information) & (self.steps <= now)][:3]
-        snapshot_step = next((each for each in reversed(self._on_disk) if each <= now), None)
-        ranks = self._snapshots.get("watch/effective_rank", np.zeros(0))[: self._seen(self._snapshot_steps, now)]
+        snapshots = [each for each in self._on_disk if each <= now]
+        snapshot_step = snapshots[-1] if snapshots else None
         return Facts(
             step=now,
             total_steps=self._start.get("total_steps"),
@@ -169,10 +172,9 @@ class Timeline:
             row_std=self._median("train/row_std", now),
             live_classes=num_classes - self._median("train/dead_classes", now),
             largest_share=self._median("train/largest_class_share", now),
-            effective_rank=float(ranks[-1]) if len(ranks) else math.nan,
-            start_rank=float(ranks[0]) if len(ranks) else math.nan,
-            stability=math.nan if snapshot_step is None else stability_at(self.record, snapshot_step),
+            start=self._watch_at(self._snapshot_steps[0]) if snapshots else {},
             watch=self._watch_at(now),
+            stability=_mean([stability_at(self.record, each) for each in snapshots[-STABILITY_SNAPSHOTS:]]),
             gradient_shares=self._gradient_shares(now),
             nonfinite=tuple(dict.fromkeys(name for when, name in self._nonfinite if when <= now)),
             missing=tuple(self._missing(now, snapshot_step)),
@@ -237,6 +239,11 @@ class Timeline:
 
 def _numbers(table: Any, name: str) -> np.ndarray:
     return table[name].to_numpy(np.float64, na_value=math.nan)
+
+
+def _mean(values: list[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else math.nan
 
 
 def _count_watch(record: RunRecord) -> tuple[int, str]:

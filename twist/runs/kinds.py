@@ -41,8 +41,11 @@ FEW = 0.3
 #: Agreement of two views below which they disagree, or this multiple of chance where that is more.
 AGREE, CHANCES = 0.3, 1.5
 #: Share of the images that must keep their class from one snapshot to the next.
-STABLE = 0.5
-#: Directions per class below which features are too few, and share of the first snapshot's rank that must be lost.
+STABLE = 0.6
+#: Spread of a sample's logits below which its distribution is flat, whatever the norm does to the columns.
+STILL_ROWS = 0.2
+#: Directions per class below which features are too few; share of the first snapshot's directions, with and without
+#: the one that all images have in common, that must be lost.
 DIRECTIONS, LOST = 0.4, 0.5
 #: Share of the assignment's entropy that one low-level statistic may explain, and all of them together.
 EXPLAINED, EXPLAINED_TOGETHER = 0.35, 0.45
@@ -101,6 +104,7 @@ def not_finite(facts: Facts) -> Finding | None:
 def uniform(facts: Facts) -> Finding | None:
     """Every image has nearly the same flat distribution."""
     flat = facts.sharpness > FLAT * facts.top and facts.information < NEARLY_NOTHING * facts.top
+    flat = flat and not facts.row_std > STILL_ROWS
     same = _one_distribution(facts) and facts.sharpness > 0.5 * facts.top
     if not (flat or same) or _in_warmup(facts) or not (_is_late(facts) or _has_lost_information(facts)):
         return None
@@ -204,13 +208,19 @@ def inconsistent(facts: Facts) -> Finding | None:
 
 def dimensional(facts: Facts) -> Finding | None:
     """The features span fewer directions than their classes need, and fewer than at the start."""
-    needed = DIRECTIONS * facts.num_classes
-    if not (facts.effective_rank < needed and facts.effective_rank < LOST * facts.start_rank):
+    rank, at_start = facts.watch.get("watch/effective_rank"), facts.start.get("watch/effective_rank")
+    if rank is None or at_start is None or not rank < min(DIRECTIONS * facts.num_classes, LOST * at_start):
         return None
+    centered, then = facts.watch.get("watch/centered_rank"), facts.start.get("watch/centered_rank")
+    shared = ""
+    if centered is not None and then is not None:
+        if not centered < LOST * then:  # an offset alone, beside which images differ as much as ever
+            return None
+        shared = f"; without the one that all images share {centered:.0f} of {then:.0f}"
     return _finding(
         "dimensional collapse",
-        f"The features of the watch images span {facts.effective_rank:.1f} directions, {facts.start_rank:.0f} at the "
-        f"start: too few for {facts.num_classes} classes, and little for whoever builds on these features.",
+        f"The features of the watch images span {rank:.1f} directions, {at_start:.0f} at the start{shared}: too few "
+        f"for {facts.num_classes} classes, and little for whoever builds on these features.",
         causes(facts, why.strong_decay, why.no_backbone_norm, why.high_rate),
         "Lower optim.weight_decay and optim.learning_rate.",
     )
@@ -309,10 +319,9 @@ def evidence(facts: Facts) -> tuple[Evidence, ...]:
     if (value := facts.watch.get("watch/dead_classes")) is not None:
         rows.append(Evidence("watch/dead_classes", value, 0.0, "all classes assigned", "classes"))
     rows.append(Evidence("watch/stability", facts.stability, STABLE, "classes change too fast below", "share"))
-    needed = min(DIRECTIONS * facts.num_classes, LOST * facts.start_rank)
-    rows.append(
-        Evidence("watch/effective_rank", facts.effective_rank, needed, "too few directions below", "directions")
-    )
+    if (rank := facts.watch.get("watch/effective_rank")) is not None:
+        needed = min(DIRECTIONS * facts.num_classes, LOST * facts.start.get("watch/effective_rank", math.inf))
+        rows.append(Evidence("watch/effective_rank", rank, needed, "too few below", "directions"))
     if (found := facts.shortcut) is not None and found.explained:
         share = found.explained[found.strongest]
         rows.append(Evidence(f"watch/{found.strongest}_explains", share, EXPLAINED, "a shortcut above", "share"))
@@ -321,7 +330,6 @@ def evidence(facts: Facts) -> tuple[Evidence, ...]:
         Evidence(f"train/{term}_gradient_share", share, 1 / 3, "when the terms pull alike", "share")
         for term, share in facts.gradient_shares.items()
     ]
-    rows = [row._replace(reference=None if row.reference != row.reference else row.reference) for row in rows]
     broken = [Evidence(name, math.nan, None, "must be finite", "nats") for name in facts.nonfinite]
     return (*broken, *(row for row in rows if not math.isnan(row.value)))
 

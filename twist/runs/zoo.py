@@ -1,0 +1,234 @@
+"""The collapse zoo, trained and counted: how often the verdict is right, how early, and how often it cries wolf."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from twist.runs.config import ConfigError, nearest
+from twist.runs.handle import Run
+from twist.runs.oracle import truth
+from twist.runs.recipes.zoo import Specimen, specimens
+from twist.runs.sweep import run_many
+from twist.runs.verdict import Verdict, verdict, verdict_history
+
+#: Share of all steps within which a failure must be flagged, counted from the step at which hindsight sees it.
+IN_TIME = 0.15
+
+
+class ZooRow(NamedTuple):
+    """One run of the zoo.
+
+    Attributes
+    ----------
+    name, seed
+        Which setting, which seed.
+    truth
+        What the run showed in the end, by `twist.runs.oracle.truth`.
+    said
+        Kind of the verdict at its end.
+    right
+        Whether the two are the same.
+    arrived
+        Step from which hindsight sees the failure; None for a healthy run.
+    flagged
+        First step at which the verdict said that something is wrong; None when it never did.
+    delay
+        From one to the other, as a share of all steps; negative when flagged before; None for a healthy run.
+    false_alarm
+        First step at which a run that ended healthy was called something else than healthy, or too early to say.
+    seconds
+        Of training.
+    """
+
+    name: str
+    seed: int
+    truth: str
+    said: str
+    right: bool
+    arrived: int | None
+    flagged: int | None
+    delay: float | None
+    false_alarm: int | None
+    seconds: float
+
+    @property
+    def in_time(self) -> bool:
+        """Whether a failure was flagged within `IN_TIME` of all steps; a healthy run is always in time."""
+        if self.truth == "healthy":
+            return True
+        return self.delay is not None and self.delay <= IN_TIME
+
+
+@dataclass(frozen=True)
+class ZooResult:
+    """Every run of a zoo, counted."""
+
+    rows: tuple[ZooRow, ...]
+
+    @property
+    def total(self) -> int:
+        """Number of runs."""
+        return len(self.rows)
+
+    @property
+    def right(self) -> int:
+        """Runs named right at their end."""
+        return sum(row.right for row in self.rows)
+
+    @property
+    def false_alarms(self) -> int:
+        """Healthy runs that were called ill at any time."""
+        return sum(row.false_alarm is not None for row in self.rows)
+
+    @property
+    def late(self) -> int:
+        """Failures flagged too late, or never."""
+        return sum(not row.in_time for row in self.rows)
+
+    @property
+    def confusion(self) -> dict[str, dict[str, int]]:
+        """Number of runs by truth, then by verdict."""
+        table: dict[str, Counter[str]] = {}
+        for row in self.rows:
+            table.setdefault(row.truth, Counter())[row.said] += 1
+        return {kind: dict(said) for kind, said in table.items()}
+
+    @property
+    def delays(self) -> dict[str, float]:
+        """Median delay of each kind of failure, as a share of all steps."""
+        by_kind: dict[str, list[float]] = {}
+        for row in self.rows:
+            if row.delay is not None:
+                by_kind.setdefault(row.truth, []).append(row.delay)
+        return {kind: round(statistics.median(delays), 4) for kind, delays in by_kind.items()}
+
+    def as_json(self) -> dict[str, Any]:
+        """Counts, confusion matrix, delays and rows as plain values."""
+        return {
+            "total": self.total,
+            "right": self.right,
+            "false_alarms": self.false_alarms,
+            "late": self.late,
+            "confusion": self.confusion,
+            "delays": self.delays,
+            "rows": [{**row._asdict(), "in_time": row.in_time} for row in self.rows],
+        }
+
+    def table(self) -> str:
+        """The confusion matrix with delays as a Markdown table, and a line that sums it up."""
+        said = list(dict.fromkeys([*self.confusion, *(row.said for row in self.rows)]))
+        lines = [
+            f"| what it was | runs | {' | '.join(said)} | flagged after, share of all steps |",
+            f"|---|---|{'---|' * len(said)}---|",
+        ]
+        for kind, counts in self.confusion.items():
+            cells = [str(counts.get(name, "")) for name in said]
+            delays = [row.delay for row in self.rows if row.truth == kind and row.delay is not None]
+            span = f"{statistics.median(delays):+.2f} ({min(delays):+.2f} … {max(delays):+.2f})" if delays else ""
+            lines.append(f"| {kind} | {sum(counts.values())} | {' | '.join(cells)} | {span} |")
+        share = f" ({self.right / self.total:.1%})" if self.total else ""
+        lines.append("")
+        lines.append(
+            f"{self.right} of {self.total} runs named right{share}; healthy runs called ill at any time: "
+            f"{self.false_alarms}; failures flagged later than {IN_TIME:.0%} of all steps after hindsight: {self.late}."
+        )
+        wrong = [f"{row.name} (seed {row.seed}): {row.truth}, called {row.said}" for row in self.rows if not row.right]
+        lines += [f"Named wrong: {'; '.join(wrong)}."] if wrong else []
+        late = [f"{row.name} (seed {row.seed}): {_spell(row.delay)}" for row in self.rows if not row.in_time]
+        lines += [f"Late: {'; '.join(late)}."] if late else []
+        return "\n".join(lines)
+
+
+def run_zoo(
+    seeds: Sequence[int],
+    *,
+    only: Sequence[str] | None = None,
+    jobs: int | None = None,
+    root: Path | None = None,
+    on_done: Callable[[str], Any] | None = None,
+    on_progress: Callable[[str], Any] | None = None,
+) -> ZooResult:
+    """Train every setting of the zoo with every seed, and hold the verdicts against what the runs showed.
+
+    Runs that were trained before are read, not trained again.
+
+    Parameters
+    ----------
+    seeds
+        Seeds of each setting.
+    only
+        Names of the settings to train; none means all.
+    jobs
+        Runs at a time; none means one for each core.
+    root
+        Folder of the runs; none means the usual one.
+    on_done
+        Called with a line for each run that has ended.
+    on_progress
+        Called a few times a second with a line on how far it is.
+
+    Raises
+    ------
+    ConfigError
+        For no or doubled seeds, an unknown setting (names the nearest one), or when Fashion-MNIST is missing.
+    """
+    chosen = _chosen(only)
+    if not seeds or len(set(seeds)) != len(seeds):
+        raise ConfigError(f"seeds are {list(seeds)}: give one seed or more, each once")
+    pairs = [(specimen, seed) for seed in seeds for specimen in chosen]
+
+    def say(run: Run) -> None:
+        if on_done is not None:
+            on_done(f"{run.name}: {run.status.state.lower()}, {run.verdict.kind}")
+
+    runs = run_many(
+        [specimen.recipe.replace(seed=seed) for specimen, seed in pairs],
+        names=[f"zoo-{specimen.name}-{seed}" for specimen, seed in pairs],
+        jobs=jobs,
+        root=root,
+        on_done=say,
+        on_progress=on_progress,
+    )
+    rows = [row_of(specimen.name, seed, run) for (specimen, seed), run in zip(pairs, runs, strict=True)]
+    return ZooResult(tuple(rows))
+
+
+def row_of(name: str, seed: int, run: Run) -> ZooRow:
+    """A run that has ended, its verdicts held against what it showed."""
+    shown, said, history = truth(run), verdict(run.record), verdict_history(run.record)
+    total = (run.record.last("start") or {}).get("total_steps") or 1
+    bad = next((one.step for one in history if _complains(one)), None)
+    delay = None if shown.arrived is None or bad is None else round((bad - shown.arrived) / total, 4)
+    return ZooRow(
+        name=name,
+        seed=seed,
+        truth=shown.kind,
+        said=said.kind,
+        right=said.kind == shown.kind,
+        arrived=shown.arrived,
+        flagged=bad,
+        delay=delay,
+        false_alarm=bad if shown.kind == "healthy" else None,
+        seconds=round(run.record.train_seconds, 1),
+    )
+
+
+def _complains(said: Verdict) -> bool:
+    return said.alarm or said.kind == "plateau near uniform"
+
+
+def _chosen(only: Sequence[str] | None) -> list[Specimen]:
+    known = {specimen.name: specimen for specimen in specimens()}
+    for name in only or ():
+        if name not in known:
+            raise ConfigError(f"unknown setting {name!r}{nearest(name, known)}; the zoo has {', '.join(known)}")
+    return [specimen for specimen in known.values() if only is None or specimen.name in only]
+
+
+def _spell(delay: float | None) -> str:
+    return "never flagged" if delay is None else f"{delay:+.2f}"
