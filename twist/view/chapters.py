@@ -6,7 +6,7 @@ import base64
 
 import numpy as np
 
-from twist.runs.class_histories import class_flow, class_histories
+from twist.runs.class_histories import class_flow, class_histories, classes_followed
 from twist.runs.columns import column_through_time
 from twist.runs.histories import label_scores, sample_traits
 from twist.runs.record import RunRecord
@@ -33,8 +33,8 @@ def images_chapter(record: RunRecord, scene: Scene) -> str:
     classes = column_through_time(record, "assignment").values[-1]
     watched = half_figure_html(
         over_images.entropy_history(entropies.steps, entropies.values, scene),
-        "The watched images as they are, at every snapshot: the darker, the more images have that entropy. Lines: the "
-        "median, and the bounds of the middle 80 %. A tail that stays up are images that hesitate.",
+        "The watched images as they are, at every snapshot: the stronger the color, the more images have that entropy. "
+        "Lines: the median, and the bounds of the middle 80 %. A tail that stays up are images that hesitate.",
     )
     followed = half_figure_html(
         over_images.trajectories(entropies.steps, entropies.values, over_images.pick(traits), classes, scene),
@@ -57,6 +57,8 @@ def classes_chapter(record: RunRecord, scene: Scene) -> str:
     if problem := _no_history(record):
         return _chapter(heading, problem)
     found = class_histories(record)
+    if record.recipe.network.num_heads > 1:
+        found = found._replace(usage=_usage_followed(record, scene.num_classes))
     usage = figure_html(
         over_classes.usage_history(found, scene),
         "Even use is one dotted step per class. Triangles: born; crosses: died; a class lives while it holds a tenth "
@@ -241,6 +243,16 @@ def _no_history(record: RunRecord) -> str:
         f"A history takes two snapshots, and {have}: train longer, or lower record.snapshot_every_epochs "
         f"(here {every:g})."
     )
+
+
+def _usage_followed(record: RunRecord, num_classes: int) -> np.ndarray:
+    """Usage under the names of the newest classes: numbers change with the head that speaks, groups remain."""
+    assignments = column_through_time(record, "assignment").values
+    usage = np.full((len(assignments), num_classes), np.nan)
+    whole = np.flatnonzero((assignments >= 0).all(1))
+    for row, classes in zip(whole[::-1], classes_followed(assignments[whole[::-1]], num_classes), strict=True):
+        usage[row] = np.bincount(classes, minlength=num_classes) / max(1, len(classes))
+    return usage
 
 
 def _epochs(record: RunRecord, scene: Scene) -> str:

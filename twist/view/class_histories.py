@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 STACKED_CLASSES = 24
 """Up to this many classes are stacked in their colors; more are rows of a heat map."""
-_MOST_ROWS = 100
+_MOST_ROWS, _MOST_MARKS = 100, 150
 MOST_FLOWS = 40
 _SCORES = {
     "matched_accuracy": "matched accuracy",
@@ -145,6 +145,8 @@ def _usage_panel(histories: ClassHistories, scene: Scene, yaxis: dict[str, Any])
 def _mark_changes(panel: Panel, histories: ClassHistories, places: np.ndarray, order: Any) -> None:
     shown = np.zeros(histories.usage.shape[1], bool)
     shown[list(order)] = True
+    if sum(int(marks.sum()) for marks in births_and_deaths(histories.usage)) > _MOST_MARKS:
+        shown[:] = False  # the title counts them; the picture would be nothing but marks
     for marks, symbol, verb in zip(
         births_and_deaths(histories.usage), ("triangle-up", "x"), ("born", "died"), strict=True
     ):
@@ -265,7 +267,9 @@ def flow_figure(flow: ClassFlow, scene: Scene, *, dark: bool = False) -> go.Figu
         )
     )
     title = title_of(f"Step {flow.earlier_step:,} to {flow.later_step:,}{kept}", note)
-    figure.update_layout(template=template(dark=dark), height=460, title=title, margin={"l": 24, "r": 24, "b": 24})
+    figure.update_layout(
+        template=template(dark=dark), height=460, title=title, margin={"t": 104, "l": 24, "r": 24, "b": 24}
+    )
     if not total:
         figure.add_annotation(text="no image had a class at both steps", showarrow=False, x=0.5, y=0.5)
     return figure

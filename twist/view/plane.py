@@ -8,20 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from twist.runs.bounds import balanced_sharpness, log_classes, mutual_information_cap, norm_frontier
-from twist.view.labels import Box, free_box
+from twist.view.labels import Box
 from twist.view.panels import Panel, assemble, single, title_of
 from twist.view.scene import Scene
-from twist.view.tables import column, or_empty, thinned
-from twist.view.theme import INKS, REFERENCE, REGION
+from twist.view.tables import or_empty
+from twist.view.theme import REFERENCE, REGION
+from twist.view.way import add_paths, name_paths
 
 if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
 _FAINT = "rgba(138, 143, 152, 0.38)"
-_BATCHES, _IMAGES = INKS["mutual_information"].color, INKS["consistency"].color
-_THROUGH_TIME = [[0, REFERENCE], [1, _BATCHES]]
-_MAX_DOTS = 250  # along the path: they only show the passing of time
 _STRIP = 0.35  # a norm that leaves less than this share of the plane's height is also shown magnified
 
 
@@ -71,12 +69,13 @@ def plane_panel(
     _add_information_lines(panel, scene, room.lines)
     _add_groups(panel, scene, few=room.brief)
     _name_corners(panel, scene, edge, room)
-    paths = _add_paths(panel, metrics, snapshots, step)
+    paths = add_paths(panel, metrics, snapshots, step)
     if not room.brief:
         # Plotly draws the right axis only if a trace belongs to it.
         panel.traces.insert(0, {"type": "scatter", "x": [None], "y": [None], "yaxis": "z", "hoverinfo": "skip"})
         _explain(panel, scene, edge)
-        _name_paths(panel, scene, paths, room, step)
+        words = Box(0, 0.05 / (room.right + 0.04) * room.width + 135, 0, 32)  # where the one-class collapse is named
+        name_paths(panel, paths, (room.width, room.height), step, words, top)
     if not len(paths.batches.x):
         panel.note_at("no step recorded yet", x=0.03 * top, y=0.86 * top, xanchor="left", size=12)
     return panel
@@ -106,7 +105,7 @@ def strip_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, *,
     _add_reach(panel, scene, edge)
     _add_information_lines(panel, scene, 0)
     _add_groups(panel, scene, few=False)
-    _add_paths(panel, metrics, snapshots, step)
+    add_paths(panel, metrics, snapshots, step)
     return panel
 
 
@@ -298,152 +297,3 @@ def _explain(panel: Panel, scene: Scene, edge: np.ndarray) -> None:
         lines.append(f"log N = {cap:.2f} nats")
     place: dict[str, Any] = {"x": 1.07 * top, "y": 0.0, "xanchor": "right", "yanchor": "bottom", "align": "right"}
     panel.note_at("<br>".join(lines), **place)
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The path
-
-
-class _Path(NamedTuple):
-    """A way through the plane: both entropies, float32, and the steps, where both are finite."""
-
-    x: np.ndarray
-    y: np.ndarray
-    steps: np.ndarray
-
-    @classmethod
-    def of(cls, table: pd.DataFrame, conditional: str, marginal: str) -> _Path:
-        (steps, x), (_, y) = column(table, conditional), column(table, marginal)
-        there = np.isfinite(x) & np.isfinite(y)
-        return cls(x[there], y[there], steps[there])
-
-    def at(self, rows: np.ndarray) -> dict[str, Any]:
-        """The coordinates of some of its points, and what their hover text needs."""
-        x, y = self.x[rows], self.y[rows]
-        return {"x": x, "y": y, "customdata": np.stack([self.steps[rows], y - x, np.exp(y), np.exp(x)], 1)}
-
-
-class _Paths(NamedTuple):
-    batches: _Path
-    images: _Path
-
-
-def _hover(whose: str) -> str:
-    return (
-        f"<b>step %{{customdata[0]:,.0f}}</b>, {whose}<br>"
-        "H(Y|X) %{x:.3f} nats: an image hesitates between %{customdata[3]:.1f} classes<br>"
-        "H(Y) %{y:.3f} nats: %{customdata[2]:.1f} classes in use<br>"
-        "I %{customdata[1]:.3f} nats<extra></extra>"
-    )
-
-
-def _add_paths(panel: Panel, metrics: pd.DataFrame, snapshots: pd.DataFrame, step: int | None) -> _Paths:
-    batches = _Path.of(metrics, "train/sharpness", "train/diversity")
-    images = _Path.of(snapshots, "watch/conditional_entropy", "watch/marginal_entropy")
-    count = len(batches.x)
-    dots = thinned(count, _MAX_DOTS)
-    marked = np.flatnonzero(batches.steps <= step)[-1:] if step is not None else np.zeros(0, int)
-    common = {"type": "scatter", "hovertemplate": _hover("augmented batches")}
-    panel.traces += [
-        {
-            **common,
-            **batches.at(thinned(count)),
-            "mode": "lines",
-            "name": "path of the batches",
-            "line": {"color": _BATCHES, "width": 1},
-            "opacity": 0.45,
-        },
-        {
-            **common,
-            **batches.at(dots),
-            "mode": "markers",
-            "name": "time along the path",
-            "marker": {"size": 4, "color": batches.steps[dots], "colorscale": _THROUGH_TIME, "line": {"width": 0}},
-        },
-        {
-            **images.at(np.arange(len(images.x))),
-            "type": "scatter",
-            "mode": "lines+markers",
-            "name": "path of the watch images",
-            "line": {"color": _IMAGES, "width": 1.2, "dash": "dot"},
-            "marker": {"symbol": "circle-open", "size": 7},
-            "hovertemplate": _hover("watch images, not augmented"),
-        },
-        {
-            **common,
-            **batches.at(np.arange(count)[:1]),
-            "mode": "markers",
-            "name": "start of the batches",
-            "marker": {"symbol": "diamond", "color": REFERENCE, "size": 9, "line": {"width": 1.5, "color": "white"}},
-        },
-        {
-            **common,
-            **batches.at(marked),
-            "mode": "markers",
-            "name": "marked step",
-            "marker": {"symbol": "circle-open", "color": INKS["sharpness"].color, "size": 15, "line": {"width": 2.5}},
-        },
-        {
-            **common,
-            **batches.at(np.arange(count)[-1:]),
-            "mode": "markers",
-            "name": "batches now",
-            "marker": {"color": _BATCHES, "size": 11, "line": {"width": 2, "color": "white"}},
-        },
-    ]
-    return _Paths(batches, images)
-
-
-def _name_paths(panel: Panel, scene: Scene, paths: _Paths, room: _Room, step: int | None) -> None:
-    """Words beside the first point, the newest and the marked one, and beside the newest of the watch images."""
-    (left, right), (low, high) = panel.xaxis["range"], panel.yaxis["range"]
-    scale = np.array([room.width / (right - left), room.height / (high - low)])
-    drawn = np.concatenate([np.stack([path.x, path.y], 1)[thinned(len(path.x), 400)] for path in paths])
-    drawn = (drawn - [left, low]) * scale
-    edge_row = np.array(
-        [(x, (1.0 * log_classes(scene.num_classes) - low) * scale[1] + 12) for x in np.arange(0, 440, 6)]
-    )
-    corner = (np.array([0.05, 0.0]) * log_classes(scene.num_classes) - [left, low]) * scale
-    taken = [Box(0, corner[0] + 135, corner[1] - 16, corner[1] + 16)]  # where the one-class collapse is named
-    obstacles = np.concatenate([drawn, edge_row])
-    for path, row, words, color in _landmarks(paths, step):
-        x, y = (np.array([path.x[row], path.y[row]]) - [left, low]) * scale
-        width = 6.1 * len(words)
-        boxes = [
-            Box(x + dx - width * part, x + dx + width * (1 - part), y + dy - 7, y + dy + 7)
-            for far in (16, 28, 42, 60)
-            for part, dx, dy in (
-                (0.5, 0, -far),
-                (0, far * 0.7, 0),
-                (1, -far * 0.7, 0),
-                (0, far / 2, -far),
-                (1, -far / 2, -far),
-            )
-        ]
-        inside = [box for box in boxes if box.left > 4 and box.right < room.width - 4 and box.low > 4]
-        box = free_box(inside or boxes, taken, obstacles)
-        taken.append(box)
-        middle = np.array([(box.left + box.right) / 2, (box.low + box.high) / 2])
-        shift = middle - [x, y]
-        text = f"<span style='color:{color}'>{words}</span>"
-        place: dict[str, Any] = {
-            "x": float(path.x[row]),
-            "y": float(path.y[row]),
-            "xshift": shift[0],
-            "yshift": shift[1],
-        }
-        panel.note_at(text, size=11, **place)
-
-
-def _landmarks(paths: _Paths, step: int | None) -> list[tuple[_Path, int, str, str]]:
-    """Points that get a name: path, row, words, color; the most important first."""
-    (batches, images), found = paths, []
-    if len(batches.x):
-        found.append((batches, -1, "now", _BATCHES))
-    if step is not None and len(rows := np.flatnonzero(batches.steps <= step)):
-        found.append((batches, int(rows[-1]), f"step {batches.steps[rows[-1]]:,.0f}", INKS["sharpness"].color))
-    if len(images.x):
-        found.append((images, -1, "watch images", _IMAGES))
-    if len(batches.x) > 1:
-        found.append((batches, 0, "start", REFERENCE))
-    return found

@@ -119,7 +119,7 @@ def paper_layout(shade: Shade) -> dict[str, Any]:
     }
     return {
         "font": {"family": FONT, "size": 12, "color": shade.text},
-        "title": {"x": 0, "xanchor": "left", "yanchor": "top", "pad": {"t": 12, "l": 2}, "font": {"size": 15}},
+        "title": {"x": 0, "xanchor": "left", "yanchor": "top", "pad": {"t": 16, "l": 2}, "font": {"size": 15}},
         "paper_bgcolor": shade.paper,
         "plot_bgcolor": shade.paper,
         "colorway": [ink.color for ink in INKS.values()],

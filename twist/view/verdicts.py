@@ -37,7 +37,9 @@ def measure(value: float | None, unit: str) -> str:
     """
     if value is None or not np.isfinite(value):
         return spell(value)
-    return f"{spell(round(100 * value, 1))} %" if unit == "share" else f"{spell(value)} {unit}".rstrip()
+    if unit == "share":
+        return f"{spell(round(100 * value, 1))} %"
+    return f"{spell(round(value, 1) if abs(value) >= 10 else value)} {unit}".rstrip()
 
 
 def sign(kind: str) -> str:
