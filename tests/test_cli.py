@@ -185,12 +185,14 @@ def test_a_verdict_shows_its_evidence_at_any_step_of_the_record(runs, capfd):
     assert (early["kind"], early["step"]) == ("too early to say", 7)
 
 
-@pytest.mark.parametrize("step", ["-1", "141", "many"])
-def test_a_step_that_was_not_recorded_is_refused(runs, capfd, step):
+@pytest.mark.parametrize(
+    ("step", "words"), [("-1", "no step -1: give 0 to 140"), ("141", "no step 141"), ("many", "--step is 'many'")]
+)
+def test_a_step_that_was_not_recorded_is_refused(runs, capfd, step, words):
     make_run(runs, name="mine")
     assert main(["verdict", "mine", f"--step={step}"]) == 2
     errors = capfd.readouterr().err
-    assert errors.startswith("twist: --step is ")
+    assert errors.startswith("twist: ") and words in errors
     assert errors.count("\n") == 1
 
 
@@ -210,7 +212,7 @@ def test_the_zoo_is_asked_for_what_the_command_says(capfd, monkeypatch):
         def as_json(self):
             return {"total": 3, "right": 3, "false_alarms": 0}
 
-    def run_zoo(seeds, *, only=None, jobs=None, on_done=None):
+    def run_zoo(seeds, *, only=None, jobs=None, download=False, on_done=None, on_progress=None):
         on_done("healthy-digits-0 is right")
         asked.update(seeds=seeds, only=only, jobs=jobs)
         return Result()

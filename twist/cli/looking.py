@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twist.cli.command import add_command, add_run, number_of, print_json
-from twist.runs.config import ConfigError
 
 if TYPE_CHECKING:
     from twist.runs.launcher import Run
@@ -123,10 +122,6 @@ def _verdict(options: argparse.Namespace) -> int:
     step = None if options.step is None else number_of("--step", options.step)
     run = attach(options.run)
     run.record.poll()
-    if step is not None:
-        last = int(run.metrics.index[-1]) if len(run.metrics) else 0
-        if not 0 <= step <= last:
-            raise ConfigError(f"--step is {step}: run {run.name} is recorded from step 0 to step {last}")
     found = verdict(run.record, step)
     facts = {"run": run.name, **found._asdict(), "evidence": [_plain(row._asdict()) for row in found.evidence]}
     _print_verdict(facts)
@@ -134,8 +129,8 @@ def _verdict(options: argparse.Namespace) -> int:
 
 
 def _print_verdict(facts: dict[str, Any]) -> None:
-    since = "" if facts["since"] is None else f", and since step {facts['since']}"
-    print(f"\n  {facts['kind'].upper()}  {facts['title']} (at step {facts['step']}{since})\n\n  {facts['sentence']}")
+    since = "" if facts["since"] is None else f", first said at step {facts['since']}"
+    print(f"\n  {facts['title'].upper()}  at step {facts['step']}{since}\n\n  {facts['sentence']}")
     for cause in facts["causes"]:
         print(f"  likely cause: {cause}")
     print(f"  {facts['advice']}")

@@ -33,6 +33,11 @@ def add_commands(commands: Any) -> None:
     zoo = add_command(commands, "zoo", _zoo, "train the zoo of ways to fail, and count how often the verdict is right")
     zoo.add_argument("--seeds", default="0", metavar="S,S,…", help="seeds for each setting (default 0)")
     zoo.add_argument("--only", metavar="NAME,…", help="names of settings; all when left out")
+    zoo.add_argument(
+        "--download",
+        action="store_true",
+        help="fetch Fashion-MNIST where it is missing; else its settings are left out",
+    )
     for command in (sweep, zoo):
         command.add_argument("--jobs", metavar="N", help="runs at a time; one for each core when left out")
 
@@ -137,10 +142,15 @@ def _zoo(options: argparse.Namespace) -> int:
     only = None if options.only is None else [name.strip() for name in options.only.split(",")]
     from twist.runs.zoo import run_zoo
 
+    line = _Line()
     try:
-        result = run_zoo(seeds, only=only, jobs=jobs, on_done=_Line().say)
+        result = run_zoo(
+            seeds, only=only, jobs=jobs, download=options.download, on_done=line.say, on_progress=line.draw
+        )
     except KeyboardInterrupt:
+        line.clear()
         print("the zoo is stopped; the same command goes on with it", file=sys.stderr)
         return INTERRUPTED
+    line.clear()
     print(result.table())
     return print_json(options, result.as_json())

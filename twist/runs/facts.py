@@ -128,13 +128,8 @@ class Timeline:
         self._start = record.last("start") or {}
         self._on_disk = record.snapshot_steps()
         self._num_watch, self._watch_problem = _count_watch(record)
-        self._nonfinite = [
-            (event["step"], name)
-            for event in record.events
-            for name in event.get("nonfinite", ())
-            if (event["kind"] == "metrics" and name in LOSS_TERMS)
-            or (event["kind"] == "snapshot" and name.startswith("watch/"))
-        ]
+        self._losses = [event for event in record.events if event["kind"] == "metrics" and _holds_a_loss(event)]
+        self._events_of_snapshots = [event for event in record.events if event["kind"] == "snapshot"]
 
     @property
     def last_step(self) -> int:
@@ -176,7 +171,7 @@ class Timeline:
             watch=self._watch_at(now),
             stability=_mean([stability_at(self.record, each) for each in snapshots[-STABILITY_SNAPSHOTS:]]),
             gradient_shares=self._gradient_shares(now),
-            nonfinite=tuple(dict.fromkeys(name for when, name in self._nonfinite if when <= now)),
+            nonfinite=(*_nonfinite(self._losses, now), *_nonfinite(self._events_of_snapshots, now)),
             missing=tuple(self._missing(now, snapshot_step)),
             record=self.record,
             snapshot_step=snapshot_step,
@@ -239,6 +234,16 @@ class Timeline:
 
 def _numbers(table: Any, name: str) -> np.ndarray:
     return table[name].to_numpy(np.float64, na_value=math.nan)
+
+
+def _holds_a_loss(event: dict[str, Any]) -> bool:
+    return any(name in event for name in LOSS_TERMS)
+
+
+def _nonfinite(events: list[dict[str, Any]], now: int) -> tuple[str, ...]:
+    """Names of what is not finite in the newest of these events: a step that was lost and made good says nothing."""
+    newest: dict[str, Any] = next((event for event in reversed(events) if event["step"] <= now), {})
+    return tuple(name for name in newest.get("nonfinite", ()) if name in LOSS_TERMS or name.startswith("watch/"))
 
 
 def _mean(values: list[float]) -> float:

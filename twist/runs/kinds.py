@@ -40,8 +40,9 @@ SAME, FLAT, NEARLY_NOTHING, ONE_CLASS = 0.005, 0.98, 0.02, 0.1
 FEW = 0.3
 #: Agreement of two views below which they disagree, or this multiple of chance where that is more.
 AGREE, CHANCES = 0.3, 1.5
-#: Share of the images that must keep their class from one snapshot to the next.
-STABLE = 0.6
+#: Share of the images that must keep their class from one snapshot to the next where views disagree; and where they
+#: agree, in a run that is as sure of its classes as `SURE` of what can be.
+STABLE, STABLE_WHEN_SURE, SURE = 0.6, 0.4, 0.75
 #: Spread of a sample's logits below which its distribution is flat, whatever the norm does to the columns.
 STILL_ROWS = 0.2
 #: Directions per class below which features are too few; share of the first snapshot's directions, with and without
@@ -180,14 +181,16 @@ def partial(facts: Facts) -> Finding | None:
 
 
 def noise(facts: Facts) -> Finding | None:
-    """Sharp and diverse, but neither another view of an image nor the same image later is in the same class."""
-    if not _views_disagree(facts) or not facts.stability < STABLE:
+    """Sharp and diverse, but the same image is in another class soon after, and mostly so is its other view."""
+    sure = facts.information > SURE * facts.best_information
+    needed = STABLE if _views_disagree(facts) else STABLE_WHEN_SURE if sure else 0.0
+    if not facts.stability < needed:
         return None
+    agree = "" if math.isnan(facts.agreement) else f", and two views of one agree in {facts.agreement:.0%} of the cases"
     return _finding(
         "overconfident noise",
-        f"Classes are sharp and diverse, but only {facts.stability:.0%} of the images kept their class since the "
-        f"snapshot before, and two views of one agree in {facts.agreement:.0%} of the cases: the answers are sure and "
-        "mean nothing.",
+        f"Classes are sharp and diverse, but only {facts.stability:.0%} of the images keep their class from one "
+        f"snapshot to the next{agree}: the answers are sure and mean nothing.",
         causes(facts, why.too_little_consistency, why.rate_that_stays, why.high_rate, why.strong_views),
         "Lower optim.learning_rate.",
     )
@@ -239,7 +242,7 @@ def shortcut(facts: Facts) -> Finding | None:
         what = f"{', '.join(found.explained)} together explain {found.together:.0%} of the assignment".capitalize()
     return _finding(
         "shortcut",
-        f"{what}: the classes follow how an image is lit, not what it shows.",
+        f"{what}: the classes follow how an image is lit, not what it shows, unless light is what you look for.",
         causes(facts, why.no_jitter, why.strong_views),
         f"Make the views differ more in {found.strongest}: raise views.brightness, views.contrast, views.saturation.",
     )
@@ -310,7 +313,7 @@ def evidence(facts: Facts) -> tuple[Evidence, ...]:
         Evidence("train/diversity", facts.diversity, facts.top, "the most it can be", "nats"),
         Evidence("train/consistency", facts.consistency, 1.0, "views disagree above", "nats"),
         Evidence("train/agreement", facts.agreement, 1 / facts.num_classes, "by chance", "share"),
-        Evidence("train/row_std", facts.row_std, 0.1, "flat distributions below", "logits"),
+        Evidence("train/row_std", facts.row_std, STILL_ROWS, "flat distributions below", "logits"),
         Evidence("train/largest_class_share", facts.largest_share, 1 / facts.num_classes, "when balanced", "share"),
     ]
     if (value := facts.watch.get("watch/mutual_information")) is not None and facts.num_watch != 1:

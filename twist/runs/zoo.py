@@ -13,6 +13,7 @@ from twist.runs.config import ConfigError, nearest
 from twist.runs.handle import Run
 from twist.runs.oracle import truth
 from twist.runs.recipes.zoo import Specimen, specimens
+from twist.runs.sources import check_source
 from twist.runs.sweep import run_many
 from twist.runs.verdict import Verdict, verdict, verdict_history
 
@@ -66,9 +67,18 @@ class ZooRow(NamedTuple):
 
 @dataclass(frozen=True)
 class ZooResult:
-    """Every run of a zoo, counted."""
+    """Every run of a zoo, counted.
+
+    Attributes
+    ----------
+    rows
+        One for each run.
+    left_out
+        Names of the settings whose images are missing here.
+    """
 
     rows: tuple[ZooRow, ...]
+    left_out: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -116,6 +126,7 @@ class ZooResult:
             "late": self.late,
             "confusion": self.confusion,
             "delays": self.delays,
+            "left_out": list(self.left_out),
             "rows": [{**row._asdict(), "in_time": row.in_time} for row in self.rows],
         }
 
@@ -141,6 +152,9 @@ class ZooResult:
         lines += [f"Named wrong: {'; '.join(wrong)}."] if wrong else []
         late = [f"{row.name} (seed {row.seed}): {_spell(row.delay)}" for row in self.rows if not row.in_time]
         lines += [f"Late: {'; '.join(late)}."] if late else []
+        if self.left_out:
+            names = ", ".join(self.left_out)
+            lines.append(f"Left out, since Fashion-MNIST is not here: {names}; with download they are run too.")
         return "\n".join(lines)
 
 
@@ -149,6 +163,7 @@ def run_zoo(
     *,
     only: Sequence[str] | None = None,
     jobs: int | None = None,
+    download: bool = False,
     root: Path | None = None,
     on_done: Callable[[str], Any] | None = None,
     on_progress: Callable[[str], Any] | None = None,
@@ -165,6 +180,8 @@ def run_zoo(
         Names of the settings to train; none means all.
     jobs
         Runs at a time; none means one for each core.
+    download
+        Whether Fashion-MNIST may be fetched where it is missing; else the settings that need it are left out.
     root
         Folder of the runs; none means the usual one.
     on_done
@@ -175,9 +192,11 @@ def run_zoo(
     Raises
     ------
     ConfigError
-        For no or doubled seeds, an unknown setting (names the nearest one), or when Fashion-MNIST is missing.
+        For no or doubled seeds, or an unknown setting (names the nearest one).
     """
-    chosen = _chosen(only)
+    chosen = [one._replace(recipe=one.recipe.replace(data__download=download)) for one in _chosen(only)]
+    left_out = tuple(specimen.name for specimen in chosen if not _has_images(specimen))
+    chosen = [specimen for specimen in chosen if specimen.name not in left_out]
     if not seeds or len(set(seeds)) != len(seeds):
         raise ConfigError(f"seeds are {list(seeds)}: give one seed or more, each once")
     pairs = [(specimen, seed) for seed in seeds for specimen in chosen]
@@ -195,7 +214,7 @@ def run_zoo(
         on_progress=on_progress,
     )
     rows = [row_of(specimen.name, seed, run) for (specimen, seed), run in zip(pairs, runs, strict=True)]
-    return ZooResult(tuple(rows))
+    return ZooResult(tuple(rows), left_out)
 
 
 def row_of(name: str, seed: int, run: Run) -> ZooRow:
@@ -228,6 +247,14 @@ def _chosen(only: Sequence[str] | None) -> list[Specimen]:
         if name not in known:
             raise ConfigError(f"unknown setting {name!r}{nearest(name, known)}; the zoo has {', '.join(known)}")
     return [specimen for specimen in known.values() if only is None or specimen.name in only]
+
+
+def _has_images(specimen: Specimen) -> bool:
+    try:
+        check_source(specimen.recipe.data)
+    except ConfigError:
+        return False
+    return True
 
 
 def _spell(delay: float | None) -> str:
