@@ -21,7 +21,9 @@ from twist.runs.supervisor import HELD_BY_ANOTHER, who_holds
 if TYPE_CHECKING:
     import pandas as pd
 
+    from twist.runs.class_histories import ClassHistories
     from twist.runs.clustering import ClusterScores
+    from twist.runs.histories import SampleTraits
     from twist.runs.verdict import Verdict
 
 #: Variables by which the libraries under numpy and torch learn how many threads they may start.
@@ -83,6 +85,48 @@ class Run:
 
         self.record.poll()
         return verdict(self.record)
+
+    def verdict_at(self, step: int) -> Verdict:
+        """The verdict as it was, or could have been, at an earlier step.
+
+        Raises
+        ------
+        RecordError
+            For a step below 0 or beyond the newest on record.
+        """
+        from twist.runs.verdict import verdict
+
+        self.record.poll()
+        return verdict(self.record, step)
+
+    def sample_history(self, index: int) -> pd.DataFrame:
+        """Entropy in nats, confidence, margin, class and agreement of one watch image, a row for each snapshot.
+
+        Raises
+        ------
+        ValueError
+            When there is no such image.
+        """
+        from twist.runs.histories import sample_history
+
+        self.record.poll()
+        return sample_history(self.record, index)
+
+    @property
+    def sample_traits(self) -> SampleTraits:
+        """Of every watch image: when it settled, how often it changed its class, how sure it was and how steadily."""
+        from twist.runs.histories import sample_traits
+
+        self.record.poll()
+        return sample_traits(self.record)
+
+    @property
+    def class_histories(self) -> ClassHistories:
+        """The classes at every snapshot: usage, mean entropy in nats, perplexity, dead ones, stability."""
+        from twist.runs.class_histories import class_histories
+
+        self.record.poll()
+        return class_histories(self.record)
 
     @property
     def scores(self) -> ClusterScores | None:
