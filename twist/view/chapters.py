@@ -64,8 +64,8 @@ def classes_chapter(record: RunRecord, scene: Scene) -> str:
         "Even use is one dotted step per class. Triangles: born; crosses: died; a class lives while it holds a tenth "
         "of an even share."
         if scene.num_classes <= over_classes.STACKED_CLASSES
-        else "The more color, the more images; no color, none. A class lives while it holds a tenth of an even share: "
-        "triangles are births, crosses deaths.",
+        else "The more color, the more images; no color, none. A class lives while it holds a tenth of an even share. "
+        "Births (triangles) and deaths (crosses) are marked where they are few.",
     )
     stability = half_figure_html(
         over_classes.stability_history(found, scene),

@@ -93,9 +93,9 @@ def entropy_history_panel(
         panel.line(floor, f"least mean of a batch: {floor:.2f}", layer="above", yanchor="top")
     if len(steps):
         finite_ends = [float(line[np.isfinite(line)][-1]) if np.isfinite(line).any() else np.nan for line in quantiles]
-        _label_ends(panel, float(steps[-1]), finite_ends, ("10 %", "median", "90 %"), top)
         width = float(steps[-1] - steps[0]) or 1.0
         half = float(np.diff(steps).min()) / 2 if len(steps) > 1 else 0.5
+        _label_ends(panel, float(steps[-1]) + half, finite_ends, ("10 %", "median", "90 %"), top)
         panel.xaxis["range"] = [float(steps[0]) - half, float(steps[-1]) + half + 0.24 * width]
     else:
         panel.empty("no epoch recorded yet" if of_training else "no snapshot recorded yet")
@@ -275,6 +275,7 @@ def confidence_map_panel(traits: SampleTraits, scene: Scene, note: str) -> Panel
         }
     )
     flips = traits.flips[shown]
+    most = max(2, int(np.quantile(flips, 0.98))) if len(flips) else 2
     for name, members, symbol in (
         ("images", ~traits.forgotten[shown], "circle"),
         ("forgotten", traits.forgotten[shown], "x"),
@@ -293,7 +294,7 @@ def confidence_map_panel(traits: SampleTraits, scene: Scene, note: str) -> Panel
                     "size": 5 if symbol == "circle" else 6,
                     "color": flips[members].astype(np.int32),
                     "cmin": 0,
-                    "cmax": max(2, int(np.quantile(flips, 0.98)) if len(flips) else 0),
+                    "cmax": most,
                     "colorscale": [[0, "#56B4E9"], [0.5, "#AA4499"], [1, _DENSE]],
                     "opacity": 0.7,
                     "line": {"width": 0},
@@ -302,6 +303,7 @@ def confidence_map_panel(traits: SampleTraits, scene: Scene, note: str) -> Panel
                         "title": {"text": "changes<br>of class", "font": {"size": 11}},
                         "thickness": 8,
                         "len": 0.7,
+                        "dtick": max(1, most // 4),
                     },
                 },
                 "hovertemplate": "image %{customdata[0]}: mean confidence %{y:.0%}, deviation %{x:.2f}<br>"
@@ -393,4 +395,4 @@ def _label_ends(panel: Panel, last: float, heights: Sequence[float], words: Sequ
     shown = [(height, text) for height, text in zip(heights, words, strict=True) if np.isfinite(height)]
     places = spread(np.array([height for height, _ in shown]), 0.065 * top, 0.02 * top, 0.98 * top)
     for (_, text), place in zip(shown, places, strict=True):
-        panel.note_at(text, x=last, y=float(place), xanchor="left", xshift=12)
+        panel.note_at(text, x=last, y=float(place), xanchor="left", xshift=5)
