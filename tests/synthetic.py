@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from twist.runs import bounds
 from twist.runs.bounds import sharpness_floor
 from twist.runs.config import Recipe
+from twist.runs.facts import Facts
 from twist.runs.folders import create_run
-from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunWriter
+from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, RunWriter, parse_line
 
 KINDS = ("healthy", "uniform", "one-class", "partial", "inconsistent", "not-finite", "early")
-#: Kinds that only histories tell: "noise" is sharp and diverse, and gives every image another class at each snapshot.
-HISTORY_KINDS = ("noise",)
+#: Kinds that only snapshots tell: "noise" is sharp and diverse, and gives every image another class at each of them,
+#: "shortcut" has classes of equal brightness, "low-rank" features that come to lie on a line.
+HISTORY_KINDS = ("noise", "shortcut", "low-rank")
 
 
 def make_run(
@@ -45,12 +50,11 @@ def make_run(
     if kind == "early":
         steps = 3
     truth = np.arange(num_samples) % min(10, num_classes)
-    tile = np.add.outer(np.arange(8), np.arange(8))[None, None]
-    images = np.clip(tile * 8 + truth[:, None, None, None] * 12 + rng.integers(0, 20, (num_samples, 1, 8, 8)), 0, 255)
+    images = _images(truth, rng, lit=kind == "shortcut")
     if label_names is None:
         label_names = [f"kind {i}" for i in range(10)]
     writer.watch(
-        images.astype(np.uint8),
+        images,
         np.arange(num_samples),
         truth if labels else None,
         label_names if labels else None,
@@ -83,8 +87,6 @@ def make_run(
     writer.event("end", step=steps, reason="failed" if kind == "not-finite" else "completed")
     writer.close()
     if ended:
-        import json
-
         reason = "failed" if kind == "not-finite" else "completed"
         (path / "attempts" / "0001" / "end.json").write_text(json.dumps({"reason": reason, "step": steps}))
     return path
@@ -126,12 +128,81 @@ def make_history(
     return path
 
 
+def read(path: Path) -> RunRecord:
+    """A run's record, as far as it is written."""
+    record = RunRecord(path)
+    record.poll()
+    return record
+
+
+def cut(path: Path, step: int) -> Path:
+    """The run as it was at a step: later events are taken out of its log."""
+    for segment in (path / "events").glob("*.jsonl"):
+        lines = segment.read_bytes().splitlines(keepends=True)
+        events = [parse_line(line) for line in lines]
+        kept = [line for line, event in zip(lines, events, strict=True) if event and event["step"] <= step]
+        segment.write_bytes(b"".join(kept))
+    return path
+
+
+def facts(**changes: Any) -> Facts:
+    """A healthy run of 100 classes at step 500 of 1,000, with changes to its facts; ``recipe`` may be a dictionary."""
+    recipe = changes.pop("recipe", {})
+    if isinstance(recipe, dict):
+        recipe = Recipe().replace(network__num_classes=100, optim__batch_size=256, **recipe)
+    num_classes, batch_size = recipe.network.num_classes, changes.get("batch_size", recipe.optim.batch_size)
+    top = bounds.marginal_entropy_top(num_classes)
+    values = {
+        "step": 500,
+        "total_steps": 1000,
+        "warmup_steps": 20.0,
+        "end_reason": None,
+        "recipe": recipe,
+        "num_classes": num_classes,
+        "batch_size": batch_size,
+        "num_watch": 300,
+        "top": top,
+        "cap": bounds.mutual_information_cap(batch_size, num_classes),
+        "floor": sharpness_floor(num_classes),
+        "consistency": 0.1,
+        "sharpness": 0.1 * top + sharpness_floor(num_classes),
+        "diversity": 0.99 * top,
+        "start_information": 0.1 * top,
+        "agreement": 0.9,
+        "row_std": 1.0,
+        "live_classes": float(num_classes),
+        "largest_share": 0.05,
+        "start": {},
+        "watch": {},
+        "stability": 0.9,
+        "gradient_shares": {},
+        "nonfinite": (),
+        "missing": (),
+        "record": None,
+        "snapshot_step": None,
+    }
+    return Facts(**{**values, **changes})
+
+
+def _images(truth: np.ndarray, rng: np.random.Generator, *, lit: bool) -> np.ndarray:
+    """A bright bar on noise, whose place tells the label; with ``lit`` the brightness of the whole image tells it."""
+    images = rng.integers(0, 20, (len(truth), 1, 8, 8))
+    for image, label in zip(images[:, 0], truth, strict=True):
+        if lit:
+            image += 20 * label
+        elif label < 6:
+            image[1 + label] += 200
+        else:
+            image[:, label - 5] += 200
+    return images.astype(np.uint8)
+
+
 def _terms(kind: str, share: float, num_classes: int, rng: np.random.Generator) -> dict[str, float]:
     top, floor = np.log(num_classes), sharpness_floor(num_classes)
     # Behind the final norm no batch gets below the floor: 1.15 nats is a good end for ten classes, 2.0 a start.
     sharp = floor + (top - floor) * (0.75 - 0.70 * share)
     noise = 0.01 * rng.standard_normal()
-    sharpness, diversity, consistency, agreement, row_std = {
+    by_kind = {
         "healthy": (sharp, top - 0.01, 0.8 - 0.7 * share, 0.2 + 0.75 * share, 0.95),
         "uniform": (top - 0.5 + 0.499 * share, top, 0.8 * (1 - share), 0.15, 1 - 0.99 * share),
         "one-class": (max(0.01, (top - 0.5) * (1 - share)), max(0.02, top * (1 - share)), 0.1, 0.9, 2.0),
@@ -140,8 +211,9 @@ def _terms(kind: str, share: float, num_classes: int, rng: np.random.Generator) 
         "not-finite": (top - 0.5, top, 0.8 if share < 0.9 else float("nan"), 0.2, 1.0),
         "early": (top - 0.5, top, 0.8, 0.2, 1.0),
         "noise": (sharp, top - 0.01, 0.1, 0.95, 1.0),
-    }[kind]
-    sharpness = max(floor if kind in ("healthy", "inconsistent", "noise") else 0.0, sharpness + noise)
+    }
+    sharpness, diversity, consistency, agreement, row_std = by_kind.get(kind, by_kind["healthy"])
+    sharpness = max(0.0 if kind in ("uniform", "one-class", "partial") else floor, sharpness + noise)
     return {
         "train/total": consistency + sharpness - diversity,
         "train/consistency": consistency,
@@ -176,6 +248,8 @@ def _columns(kind, share, truth, num_classes, rng) -> dict[str, np.ndarray]:
     order = np.argsort(-probs, 1)[:, : min(3, num_classes)]
     centers = np.random.default_rng(1).standard_normal((10, 16))
     features = centers[truth] * (0.3 + share) + 0.5 * rng.standard_normal((count, 16))
+    if kind == "low-rank":
+        features[:, 1:] *= (1 - share) ** 4
     return {
         "assignment": order[:, 0].astype(np.int32),
         "confidence": probs.max(1).astype(np.float32),
@@ -210,6 +284,7 @@ def _summary(columns: dict[str, np.ndarray]) -> dict[str, float]:
     mean = columns["mean_probs"].astype(np.float64)
     usage = np.bincount(columns["assignment"], minlength=len(mean)) / len(columns["assignment"])
     conditional = float(columns["sample_entropy"].mean())
+    features = columns["features"].astype(np.float64)
     marginal = float(-(mean * np.log(np.maximum(mean, 1e-12))).sum())
     return {
         "watch/conditional_entropy": conditional,
@@ -219,6 +294,13 @@ def _summary(columns: dict[str, np.ndarray]) -> dict[str, float]:
         "watch/sample_perplexity": float(np.exp(conditional)),
         "watch/dead_classes": int((usage == 0).sum()),
         "watch/largest_class_share": float(usage.max()),
-        "watch/effective_rank": 9.0,
+        "watch/effective_rank": _rank(features),
+        "watch/centered_rank": _rank(features - features.mean(0)),
         "watch/feature_std": 0.4,
     }
+
+
+def _rank(features: np.ndarray) -> float:
+    singular = np.linalg.svd(features, compute_uv=False)
+    shares = singular[singular > 0] / singular.sum()
+    return float(np.exp(-(shares * np.log(shares)).sum()))

@@ -179,10 +179,10 @@ def test_an_assignment_of_other_images_is_refused():
 
 
 def test_the_shortcut_of_a_snapshot_is_worked_out_once(tmp_path, monkeypatch):
-    record = opened(make_run(tmp_path))
+    record = opened(make_run(tmp_path, "shortcut"))
     step = record.snapshot_steps()[-1]
     found = shortcut_at(record, step)
-    # The synthetic images get brighter from label to label, and the classes are the labels.
+    # These images get brighter from label to label, and the classes are the labels.
     assert found.strongest == "brightness" and found.explained["brightness"] > 0.6
     monkeypatch.setattr(shortcuts, "shortcut", None)
     assert shortcut_at(record, step) is found
