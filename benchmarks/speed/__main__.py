@@ -17,14 +17,14 @@ import tempfile
 import time
 from pathlib import Path
 
+from benchmarks.readme import README, RECORDS
 from benchmarks.speed import guard
 from benchmarks.speed.parts import PARTS
 from benchmarks.speed.plot import scaling_svg
-from benchmarks.speed.record import RECORDS, Record, machine_text, rewrite_readme, table
+from benchmarks.speed.record import Record, machine_text, rewrite_readme, table
 from benchmarks.speed.rows import Part, broken
 from benchmarks.speed.settings import device_slug, machine
 
-README = Path(__file__).resolve().parents[2] / "README.md"
 PART_TIMEOUT_S = 900
 # The profiler need not announce itself.
 ENVIRONMENT = {**os.environ, "KINETO_LOG_LEVEL": "99"}

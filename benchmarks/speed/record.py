@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.readme import rewritten
 from benchmarks.speed.rows import Part, Row, spell
 
 SCHEMA = 1
-RECORDS = Path(__file__).resolve().parents[1] / "records"
 BEGIN, END = "<!-- speed: begin, written by `python -m benchmarks.speed --readme` -->", "<!-- speed: end -->"
 
 
@@ -138,26 +138,15 @@ def _machine_sentence(facts: dict[str, Any], date: str) -> str:
 
 
 def readme_block(record: Record) -> str:
-    """The table in Markdown, between its marks."""
-    lines = [BEGIN, "| what | measured | goal | holds | ours | theirs |", "|---|---|---|---|---|---|"]
+    """The table in Markdown."""
+    lines = ["| what | measured | goal | holds | ours | theirs |", "|---|---|---|---|---|---|"]
     for row in record.rows:
         ours = row.note if row.value is None else row.ours
         cells = [row.what, value_text(row), goal_text(row), verdict(row).lower(), ours, row.peer]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join([*lines, "", f"Measured on: {machine_text(record)}.", END])
+    return "\n".join([*lines, "", f"Measured on: {machine_text(record)}."])
 
 
 def rewrite_readme(text: str, record: Record) -> str:
-    """The README with its block of speed replaced.
-
-    Raises
-    ------
-    ValueError
-        When the marks are not there exactly once each, in order.
-    """
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise ValueError(
-            f"README.md needs one line {BEGIN!r} and one line {END!r} after it: add them where the table goes"
-        )
-    before, _, rest = text.partition(BEGIN)
-    return before + readme_block(record) + rest.partition(END)[2]
+    """The README with its block of speed replaced."""
+    return rewritten(text, BEGIN, END, readme_block(record))

@@ -19,7 +19,7 @@ from twist.runs.store import RecordError
 LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
 # Numbers are medians over this last share of the steps: one odd batch decides nothing.
 WINDOW_SHARE = 0.1
-STABILITY_SNAPSHOTS = 3
+STABILITY_TIMES = 3
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ class Facts:
     watch
         Every number of the newest one.
     stability
-        Share of the watch images that kept their class from one snapshot to the next, the mean of the last three times.
+        Share of the watch images that kept their class from one snapshot to the next, the mean of the last three times;
+        NaN before the second time. That from the untrained network does not count.
     gradient_shares
         Share of each term in the gradient at the logits, by term; empty where it was not recorded.
     nonfinite
@@ -81,7 +82,7 @@ class Facts:
     nonfinite: tuple[str, ...]
     missing: tuple[str, ...]
     record: RunRecord
-    snapshot_step: int | None
+    trained_snapshots: tuple[int, ...]
 
     @property
     def information(self) -> float:
@@ -99,14 +100,10 @@ class Facts:
         return math.exp(self.diversity)
 
     @property
-    def shortcut(self) -> Shortcut | None:
-        """How much of the newest assignment low-level statistics explain; None without a snapshot."""
-        if self.snapshot_step is None:
-            return None
-        try:
-            return shortcut_at(self.record, self.snapshot_step)
-        except RecordError:  # a damaged column or sheet costs this number alone
-            return None
+    def shortcuts(self) -> list[Shortcut]:
+        """How much low-level statistics explain of the last two assignments, newest first; less where less is known."""
+        found = [shortcut_at(self.record, step) for step in self.trained_snapshots[:-3:-1]]
+        return [one for one in found if one is not None and one.explained]
 
 
 class Timeline:
@@ -146,7 +143,7 @@ class Timeline:
         information = self._column("train/diversity") - self._column("train/sharpness")
         first = information[np.isfinite(information) & (self.steps <= now)][:3]
         snapshots = [each for each in self._on_disk if each <= now]
-        snapshot_step = snapshots[-1] if snapshots else None
+        trained = tuple(each for each in snapshots if each > 0)
         return Facts(
             step=now,
             total_steps=self._start.get("total_steps"),
@@ -169,12 +166,12 @@ class Timeline:
             largest_share=self._median("train/largest_class_share", now),
             start=self._watch_at(self._snapshot_steps[0]) if snapshots else {},
             watch=self._watch_at(now),
-            stability=_mean([stability_at(self.record, each) for each in snapshots[-STABILITY_SNAPSHOTS:]]),
+            stability=self._stability(trained),
             gradient_shares=self._gradient_shares(now),
             nonfinite=(*_nonfinite(self._losses, now), *_nonfinite(self._events_of_snapshots, now)),
-            missing=tuple(self._missing(now, snapshot_step)),
+            missing=tuple(self._missing(now, snapshots)),
             record=self.record,
-            snapshot_step=snapshot_step,
+            trained_snapshots=trained,
         )
 
     def _column(self, name: str) -> np.ndarray:
@@ -199,6 +196,11 @@ class Timeline:
         newest = {name: values[count - 1] for name, values in self._snapshots.items()} if count else {}
         return {name: float(value) for name, value in newest.items() if np.isfinite(value)}
 
+    def _stability(self, trained: tuple[int, ...]) -> float:
+        found = [stability_at(self.record, step) for step in trained[1:][-STABILITY_TIMES:]]
+        known = [value for value in found if not math.isnan(value)]
+        return sum(known) / len(known) if len(known) >= 2 else math.nan
+
     def _gradient_shares(self, now: int) -> dict[str, float]:
         norms = {
             term: self._median(f"train/{term}_gradient", now) for term in ("consistency", "sharpness", "diversity")
@@ -206,7 +208,7 @@ class Timeline:
         total = sum(norms.values())
         return {term: norm / total for term, norm in norms.items()} if total > 0 else {}
 
-    def _missing(self, now: int, snapshot_step: int | None) -> Iterable[str]:
+    def _missing(self, now: int, snapshots: list[int]) -> Iterable[str]:
         if not self.record.events:
             yield "The event log is empty: the run has recorded nothing yet, or its log is gone."
         elif not len(self.steps):
@@ -218,12 +220,12 @@ class Timeline:
             yield f"{lines} of the event log were damaged and left out."
         if self._watch_problem:
             yield self._watch_problem
-        if len(self.steps) and snapshot_step is None:
+        if len(self.steps) and not snapshots:
             yield (
                 "No snapshot of the watch images by then: stability, the rank of the features and shortcuts are "
                 "unknown; set record.snapshot_every_epochs lower."
             )
-        elif snapshot_step is not None and self._num_watch == 1:
+        elif snapshots and self._num_watch == 1:
             yield "One watch image alone: classes in use, stability and shortcuts mean nothing of it."
         damaged = [each for each in self._snapshot_steps.tolist() if each <= now and each not in self._on_disk]
         if damaged:
@@ -244,11 +246,6 @@ def _nonfinite(events: list[dict[str, Any]], now: int) -> tuple[str, ...]:
     """Names of what is not finite in the newest of these events: a step that was lost and made good says nothing."""
     newest: dict[str, Any] = next((event for event in reversed(events) if event["step"] <= now), {})
     return tuple(name for name in newest.get("nonfinite", ()) if name in LOSS_TERMS or name.startswith("watch/"))
-
-
-def _mean(values: list[float]) -> float:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else math.nan
 
 
 def _count_watch(record: RunRecord) -> tuple[int, str]:

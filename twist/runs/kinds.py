@@ -15,6 +15,7 @@ from twist.runs import causes as why
 from twist.runs.bounds import log_classes
 from twist.runs.causes import Cause, causes
 from twist.runs.facts import Facts
+from twist.runs.shortcuts import Shortcut
 
 Kind = Literal[
     "healthy",
@@ -230,13 +231,12 @@ def dimensional(facts: Facts) -> Finding | None:
 
 
 def shortcut(facts: Facts) -> Finding | None:
-    """The classes follow the light of the images."""
-    found = facts.shortcut
-    if found is None or not found.explained:
+    """The classes follow the light of the images, in the last two snapshots: for a moment many runs do at first."""
+    recent = facts.shortcuts
+    if not recent or (len(recent) < 2 and facts.end_reason is None) or not all(map(_explains_much, recent)):
         return None
+    found = recent[0]
     share = found.explained[found.strongest]
-    if share <= EXPLAINED and found.together <= EXPLAINED_TOGETHER:
-        return None
     what = f"{found.strongest.capitalize()} alone explains {share:.0%} of the assignment"
     if share <= EXPLAINED:
         what = f"{', '.join(found.explained)} together explain {found.together:.0%} of the assignment".capitalize()
@@ -325,7 +325,7 @@ def evidence(facts: Facts) -> tuple[Evidence, ...]:
     if (rank := facts.watch.get("watch/effective_rank")) is not None:
         needed = min(DIRECTIONS * facts.num_classes, LOST * facts.start.get("watch/effective_rank", math.inf))
         rows.append(Evidence("watch/effective_rank", rank, needed, "too few below", "directions"))
-    if (found := facts.shortcut) is not None and found.explained:
+    for found in facts.shortcuts[:1]:
         share = found.explained[found.strongest]
         rows.append(Evidence(f"watch/{found.strongest}_explains", share, EXPLAINED, "a shortcut above", "share"))
         rows.append(Evidence("watch/light_explains", found.together, EXPLAINED_TOGETHER, "a shortcut above", "share"))
@@ -367,6 +367,10 @@ def _views_disagree(facts: Facts) -> bool:
     expected = max(AGREE, CHANCES / facts.num_classes)
     sharp_and_diverse = facts.information > 0.1 * facts.top
     return facts.agreement < expected and facts.consistency > 1 and sharp_and_diverse
+
+
+def _explains_much(found: Shortcut) -> bool:
+    return found.explained[found.strongest] > EXPLAINED or found.together > EXPLAINED_TOGETHER
 
 
 def _steps(count: int) -> str:

@@ -105,8 +105,8 @@ def _settings() -> dict[str, tuple[str, str, Recipe]]:
         ),
         "noise-high-rate": (
             "overconfident noise",
-            "consistency weight 0, a learning rate that stays at 0.03, no final norm",
-            _digits(optim__learning_rate=0.03, objective__diversity_weight=2.0, **noisy, **no_norm),
+            "consistency weight 0, a learning rate that stays at 0.1, no final norm",
+            _digits(optim__learning_rate=0.1, objective__diversity_weight=2.0, **noisy, **no_norm),
         ),
         "noise-sgd": (
             "overconfident noise",
