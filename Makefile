@@ -8,7 +8,7 @@ UV     := $(shell command -v uv)
 
 PEERS  := $(VENV)/.peers
 
-.PHONY: demo test lab lint bench guard figures clean help
+.PHONY: demo test lab lint bench guard figures zoo clean help
 
 help:
 	@echo "make demo   train on the embedded digits, place them with UMAP, write a report (about two minutes on two cores)"
@@ -18,6 +18,7 @@ help:
 	@echo "make bench  speed side by side with peers: a table and a record (twelve minutes; QUICK=1 two, ROWS=a,c some)"
 	@echo "make guard  the same against the committed record; fails when a ratio falls below 70 % of it three times"
 	@echo "make figures  the digits figure over five seeds"
+	@echo "make zoo    how often the verdict is right: 230 small runs, half an hour (Fashion-MNIST in data/images or TWIST_DATA)"
 
 demo: $(READY)
 	$(BIN)/twist train digits --report
@@ -43,6 +44,9 @@ guard: $(PEERS)
 
 figures: $(READY)
 	$(BIN)/python benchmarks/digits_seeds.py
+
+zoo: $(READY)
+	$(BIN)/python -m benchmarks.zoo
 
 # uv when it is there, else uv by pip into the new environment; pip itself when uv cannot reach the package index.
 $(READY): pyproject.toml constraints.txt
