@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from twist.runs.kinds import STILL_ROWS
 from twist.view.labels import spread
 from twist.view.lines import PALETTE, Axis, Line, Reference, lines_panel
 from twist.view.panels import Panel, single
@@ -214,7 +215,7 @@ def spread_panel(metrics: pd.DataFrame, scene: Scene) -> Panel:
     }
     lines = [Line(words, *known(metrics, f"train/{name}"), color, dash) for name, (words, color, dash) in names.items()]
     top = 1.15 * max([1.0, *(float(np.quantile(line.y, 0.99)) for line in lines if len(line.y))])
-    references = [Reference(0.1, "flat below 0.1")]
+    references = [Reference(STILL_ROWS, f"rows are flat below {STILL_ROWS:g}")]
     if scene.final_norm != "none":
         references.append(Reference(1.0, "columns, by the norm: 1"))
     axis = Axis("standard deviation of the logits", -0.08 * top, top, ".2f")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from twist.runs.kinds import EXPLAINED, EXPLAINED_TOGETHER
 from twist.runs.record import Watch
 from twist.runs.shortcuts import Shortcut
 from twist.runs.store import RecordError
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 TOGETHER = "all together"
-# From where it is a shortcut, see `twist.runs.shortcuts.shortcut`: one statistic alone, all of them.
-_ALONE_FROM, _TOGETHER_FROM = 0.35, 0.45
 
 
 def shortcut_panel(found: Shortcut, scene: Scene, note: str) -> Panel:
@@ -57,7 +56,7 @@ def shortcut_panel(found: Shortcut, scene: Scene, note: str) -> Panel:
             "hovertemplate": "%{x:.1%} explained<extra></extra>",
         }
     )
-    limits = ((_ALONE_FROM, "one alone is a shortcut", 1), (_TOGETHER_FROM, "all together are one", 0))
+    limits = ((EXPLAINED, "one alone is a shortcut", 1), (EXPLAINED_TOGETHER, "all together are one", 0))
     for value, words, y in limits:
         anchor = "top" if y else "bottom"
         panel.line(
