@@ -179,7 +179,7 @@ def facts(**changes: Any) -> Facts:
         "nonfinite": (),
         "missing": (),
         "record": None,
-        "snapshot_step": None,
+        "trained_snapshots": (),
     }
     return Facts(**{**values, **changes})
 

@@ -10,6 +10,7 @@ import synthetic
 from twist.runs import kinds
 from twist.runs.bounds import log_classes, sharpness_floor
 from twist.runs.config import field_names
+from twist.runs.facts import Facts
 from twist.runs.recipes import recipe
 from twist.runs.shortcuts import Shortcut
 
@@ -40,6 +41,10 @@ FLAT = {**batch(0.99, 1.0), "row_std": 0.0}
 APART = {"agreement": kinds.AGREE - NEAR, "consistency": 2.0}
 FEW_ROWS = C ** (kinds.ROOM - 0.1)
 LOW = {"watch/effective_rank": 10.0}
+MUCH, LITTLE = (lit(brightness=kinds.EXPLAINED + side, blur=0.1) for side in (NEAR, -NEAR))
+MUCH_TOGETHER, LITTLE_TOGETHER = (
+    lit(brightness=0.1, blur=0.0, together=kinds.EXPLAINED_TOGETHER + side) for side in (NEAR, -NEAR)
+)
 # Rule, kind, what every case has, what is on its side of the boundary, what is on the other.
 CASES = [
     ("uniform", "uniform collapse", {"row_std": 0.0}, batch(kinds.FLAT + NEAR, 1), batch(kinds.FLAT - NEAR, 1)),
@@ -167,20 +172,10 @@ CASES = [
         {"watch": {**LOW, "watch/centered_rank": (kinds.LOST - NEAR) * 40}},
         {"watch": {**LOW, "watch/centered_rank": (kinds.LOST + NEAR) * 40}},
     ),
-    (
-        "shortcut",
-        "shortcut",
-        {},
-        {"shortcut": lit(brightness=kinds.EXPLAINED + NEAR, blur=0.1)},
-        {"shortcut": lit(brightness=kinds.EXPLAINED - NEAR, blur=0.1)},
-    ),
-    (
-        "shortcut",
-        "shortcut",
-        {},
-        {"shortcut": lit(brightness=0.1, blur=0.0, together=kinds.EXPLAINED_TOGETHER + NEAR)},
-        {"shortcut": lit(brightness=0.1, blur=0.0, together=kinds.EXPLAINED_TOGETHER - NEAR)},
-    ),
+    ("shortcut", "shortcut", {}, {"shortcuts": 2 * [MUCH]}, {"shortcuts": 2 * [LITTLE]}),
+    ("shortcut", "shortcut", {}, {"shortcuts": 2 * [MUCH_TOGETHER]}, {"shortcuts": 2 * [LITTLE_TOGETHER]}),
+    ("shortcut", "shortcut", {}, {"shortcuts": [MUCH, MUCH_TOGETHER]}, {"shortcuts": [MUCH, LITTLE]}),
+    ("shortcut", "shortcut", {"shortcuts": [MUCH]}, {"end_reason": "completed"}, {"end_reason": None}),
     ("plateau", "plateau near uniform", {}, informed(0.02 * TOP), informed(0.5 * BEST)),
     (
         "plateau",
@@ -195,11 +190,11 @@ CASES = [
 
 @pytest.fixture
 def facts(monkeypatch):
-    """Facts of a healthy run with changes; ``shortcut`` is what its newest snapshot shows."""
+    """Facts of a healthy run with changes; ``shortcuts`` are what its newest snapshots show, newest first."""
 
-    def make(shortcut=None, **changes):
-        monkeypatch.setattr("twist.runs.facts.shortcut_at", lambda record, step: shortcut)
-        return synthetic.facts(snapshot_step=None if shortcut is None else 500, **changes)
+    def make(shortcuts=(), **changes):
+        monkeypatch.setattr(Facts, "shortcuts", property(lambda facts: list(shortcuts)))
+        return synthetic.facts(**changes)
 
     return make
 
@@ -290,7 +285,7 @@ def test_every_rule_bears_the_ends_of_every_scale(facts, temperature, num_classe
 def test_evidence_has_a_unit_and_a_line_to_hold_it_against(facts):
     watch = {"watch/mutual_information": 1.0, "watch/dead_classes": 3.0, "watch/effective_rank": 9.0}
     shares = {"consistency": 0.2, "sharpness": 0.3, "diversity": 0.5}
-    full = facts(lit(brightness=0.2), watch=watch, start=watch, gradient_shares=shares)
+    full = facts([lit(brightness=0.2)], watch=watch, start=watch, gradient_shares=shares)
     rows = {row.name: row for row in kinds.evidence(full)}
     assert {*watch, "watch/brightness_explains", "train/sharpness_gradient_share", "train/row_std"} <= set(rows)
     for row in rows.values():
