@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 from synthetic import make_run
 
+from twist.runs.kinds import EXPLAINED, EXPLAINED_TOGETHER, STILL_ROWS
 from twist.runs.record import RunRecord
 from twist.runs.shortcuts import shortcut_at
 from twist.view import diagnostics
@@ -62,9 +63,9 @@ def test_spectra_are_drawn_over_the_flat_one():
 
 def test_the_norm_and_the_flat_rows_are_lines_of_the_spread():
     metrics = table(row_std=[0.9, 0.8], column_std=[1.0, 1.0])
-    assert [shape.y0 for shape in diagnostics.logit_spreads(metrics, SCENE).layout.shapes] == [0.1, 1.0]
+    assert [shape.y0 for shape in diagnostics.logit_spreads(metrics, SCENE).layout.shapes] == [STILL_ROWS, 1.0]
     free = Scene(run="r", num_classes=10, batch_size=100, final_norm="none")
-    assert [shape.y0 for shape in diagnostics.logit_spreads(metrics, free).layout.shapes] == [0.1]
+    assert [shape.y0 for shape in diagnostics.logit_spreads(metrics, free).layout.shapes] == [STILL_ROWS]
 
 
 @pytest.mark.parametrize(
@@ -103,7 +104,7 @@ def test_shortcuts_have_a_bar_for_each_statistic_and_one_for_all(tmp_path):
     assert dict(zip(figure.layout.yaxis.ticktext, bars.x, strict=True)) == pytest.approx(
         {**found.explained, "all together": found.together}
     )
-    assert {shape.x0 for shape in figure.layout.shapes} == {0.35, 0.45}
+    assert {shape.x0 for shape in figure.layout.shapes} == {EXPLAINED, EXPLAINED_TOGETHER}
 
 
 def test_thumbnails_are_the_images_side_by_side(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -172,14 +174,33 @@ def stability_at(record: RunRecord, step: int) -> float:
     steps = steps_until(record, step)
     if len(steps) < 2 or steps[-1] != step:
         return np.nan
-    try:
-        before, after = (_assignment(record, each) for each in steps[-2:])
-    except RecordError:
-        return np.nan
+    return stability_between(record, steps[-2], step)
+
+
+def stability_between(record: RunRecord, earlier_step: int, later_step: int) -> float:
+    """Share of the watch images that kept their class from one snapshot to another, worked out once in a process.
+
+    As `stability_at`; NaN when one of them is missing or damaged.
+    """
     network = record.recipe.network
-    if network.num_heads > 1:
-        return _matched(_counts(before, after, network.num_classes))
-    return _same(before, after, network.num_classes)
+    folders = [record.path / "snapshots" / step_folder(step) for step in (earlier_step, later_step)]
+    try:
+        # A run that resumes may write a snapshot again: its time of writing tells the two apart.
+        written_ns = tuple((folder / "manifest.json").stat().st_mtime_ns for folder in folders)
+        return _kept(record.path.resolve(), *folders, written_ns, network.num_classes, network.num_heads > 1)
+    except (RecordError, OSError):
+        return np.nan
+
+
+@functools.lru_cache(maxsize=4_000)
+def _kept(
+    run: Path, earlier: Path, later: Path, written_ns: tuple[int, ...], num_classes: int, several_heads: bool
+) -> float:
+    count = watch_count(RunRecord(run))
+    before, after = (read_rows(folder / "assignment.npy", 0, count, count) for folder in (earlier, later))
+    if several_heads:
+        return _matched(_counts(before, after, num_classes))
+    return _same(before, after, num_classes)
 
 
 def classes_followed(assignments: np.ndarray, num_classes: int) -> np.ndarray:

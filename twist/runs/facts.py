@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from twist.runs import bounds
-from twist.runs.class_histories import stability_at
+from twist.runs.class_histories import stability_between
 from twist.runs.config import Recipe
 from twist.runs.record import RunRecord
 from twist.runs.shortcuts import Shortcut, shortcut_at
@@ -54,6 +56,10 @@ class Facts:
         Names of loss terms and watch numbers that are not finite.
     missing
         What the record lacks, one sentence each.
+    trained_snapshots
+        Steps of the snapshots so far, that of the untrained network left out.
+    shortcut_of
+        What light explains of the assignment at such a step, worked out when a rule asks.
     """
 
     step: int
@@ -81,8 +87,8 @@ class Facts:
     gradient_shares: dict[str, float]
     nonfinite: tuple[str, ...]
     missing: tuple[str, ...]
-    record: RunRecord
     trained_snapshots: tuple[int, ...]
+    shortcut_of: Callable[[int], Shortcut | None]
 
     @property
     def information(self) -> float:
@@ -102,7 +108,7 @@ class Facts:
     @property
     def shortcuts(self) -> list[Shortcut]:
         """How much low-level statistics explain of the last two assignments, newest first; less where less is known."""
-        found = [shortcut_at(self.record, step) for step in self.trained_snapshots[:-3:-1]]
+        found = [self.shortcut_of(step) for step in self.trained_snapshots[:-3:-1]]
         return [one for one in found if one is not None and one.explained]
 
 
@@ -124,6 +130,7 @@ class Timeline:
         self._snapshots = {name: _numbers(snapshots, name) for name in snapshots.columns if name.startswith("watch/")}
         self._start = record.last("start") or {}
         self._on_disk = record.snapshot_steps()
+        self._shortcut_of = functools.cache(functools.partial(shortcut_at, record))
         self._num_watch, self._watch_problem = _count_watch(record)
         self._losses = [event for event in record.events if event["kind"] == "metrics" and _holds_a_loss(event)]
         self._events_of_snapshots = [event for event in record.events if event["kind"] == "snapshot"]
@@ -170,8 +177,8 @@ class Timeline:
             gradient_shares=self._gradient_shares(now),
             nonfinite=(*_nonfinite(self._losses, now), *_nonfinite(self._events_of_snapshots, now)),
             missing=tuple(self._missing(now, snapshots)),
-            record=self.record,
             trained_snapshots=trained,
+            shortcut_of=self._shortcut_of,
         )
 
     def _column(self, name: str) -> np.ndarray:
@@ -197,7 +204,8 @@ class Timeline:
         return {name: float(value) for name, value in newest.items() if np.isfinite(value)}
 
     def _stability(self, trained: tuple[int, ...]) -> float:
-        found = [stability_at(self.record, step) for step in trained[1:][-STABILITY_TIMES:]]
+        pairs = list(itertools.pairwise(trained))[-STABILITY_TIMES:]
+        found = [stability_between(self.record, *pair) for pair in pairs]
         known = [value for value in found if not math.isnan(value)]
         return sum(known) / len(known) if len(known) >= 2 else math.nan
 

@@ -48,9 +48,7 @@ class ImageStatistics:
 
         Of one statistic they are its quantiles: they ask nothing of its scale, and equal values stay together.
         """
-        from scipy.stats import rankdata
-
-        ranks = rankdata(self.values, axis=0)
+        ranks = np.stack([_ranks(column) for column in self.values.T], 1)
         boxes = min(MOST_BOXES, 2 ** int(math.log2(max(2, len(ranks) // BOX_IMAGES))))
         alone = [_boxes(ranks[:, [column]], boxes) for column in range(len(self.names))]
         return np.stack([*alone, _boxes(ranks, boxes)], 1)
@@ -182,6 +180,12 @@ def _shortcut_of(folder: Path, written_ns: int, num_classes: int) -> Shortcut:
     return shortcut(assignment, image_statistics(watch), num_classes)
 
 
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Place of each value among all of them; equal ones share the mean of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (counts.cumsum() - (counts - 1) / 2)[which]
+
+
 def _boxes(ranks: np.ndarray, boxes: int) -> np.ndarray:
     """Box of each image, from ranks ``[N, K]``: halved along their widest statistic, again and again."""
     box = np.zeros(len(ranks), np.int64)
@@ -197,19 +201,22 @@ def _boxes(ranks: np.ndarray, boxes: int) -> np.ndarray:
 
 
 def _explained(classes: np.ndarray, boxes: np.ndarray, num_classes: int) -> float:
-    from scipy.special import entr
-
     if not len(classes):
         return 0.0
     width = boxes.max() + 1
     table = np.bincount(classes * width + boxes, minlength=num_classes * width).reshape(num_classes, width)
     shares = table / len(classes)
-    entropy = entr(shares.sum(1)).sum()
-    information = entropy + entr(shares.sum(0)).sum() - entr(shares).sum()
+    entropy = _entropy(shares.sum(1))
+    information = entropy + _entropy(shares.sum(0)) - _entropy(shares)
     chance = _chance(table.sum(1), table.sum(0))
     if entropy - chance < 1e-9:  # one class, or every image a class of its own: nothing is left to explain
         return 0.0
     return float(np.clip((information - chance) / (entropy - chance), 0, 1))
+
+
+def _entropy(shares: np.ndarray) -> float:
+    held = shares[shares > 0]
+    return float(-(held * np.log(held)).sum())
 
 
 def _chance(rows: np.ndarray, columns: np.ndarray) -> float:
