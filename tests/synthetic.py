@@ -14,6 +14,7 @@ from twist.runs.config import Recipe
 from twist.runs.facts import Facts
 from twist.runs.folders import create_run
 from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, RunWriter, parse_line
+from twist.runs.shortcuts import Shortcut
 
 KINDS = ("healthy", "uniform", "one-class", "partial", "inconsistent", "not-finite", "early")
 #: Kinds that only snapshots tell: "noise" is sharp and diverse, and gives every image another class at each of them,
@@ -145,8 +146,11 @@ def cut(path: Path, step: int) -> Path:
     return path
 
 
-def facts(**changes: Any) -> Facts:
-    """A healthy run of 100 classes at step 500 of 1,000, with changes to its facts; ``recipe`` may be a dictionary."""
+def facts(*shortcuts: Shortcut, **changes: Any) -> Facts:
+    """A healthy run of 100 classes at step 500 of 1,000, with changes to its facts; ``recipe`` may be a dictionary.
+
+    Its newest snapshots show the shortcuts, newest first.
+    """
     recipe = changes.pop("recipe", {})
     if isinstance(recipe, dict):
         recipe = Recipe().replace(network__num_classes=100, optim__batch_size=256, **recipe)
@@ -178,8 +182,8 @@ def facts(**changes: Any) -> Facts:
         "gradient_shares": {},
         "nonfinite": (),
         "missing": (),
-        "record": None,
-        "trained_snapshots": (),
+        "trained_snapshots": tuple(range(1, len(shortcuts) + 1)),
+        "shortcut_of": lambda step: shortcuts[-step],
     }
     return Facts(**{**values, **changes})
 

@@ -120,8 +120,8 @@ def test_a_run_has_ended_at_its_newest_step_alone(tmp_path):
 @pytest.mark.parametrize("step", [0, 35, 104])
 def test_facts_at_a_step_are_those_of_the_run_cut_there(tmp_path, kind, step):
     path = synthetic.make_run(tmp_path, kind, histories=True)
-    then = dataclasses.asdict(dataclasses.replace(Timeline(read(path)).at(step), record=None, missing=()))
-    alone = dataclasses.asdict(dataclasses.replace(Timeline(read(cut(path, step))).at(), record=None, missing=()))
+    then = dataclasses.asdict(dataclasses.replace(Timeline(read(path)).at(step), shortcut_of=None, missing=()))
+    alone = dataclasses.asdict(dataclasses.replace(Timeline(read(cut(path, step))).at(), shortcut_of=None, missing=()))
     assert list(then) == list(alone)
     for name in then:
         assert then[name] == alone[name] or (math.isnan(then[name]) and math.isnan(alone[name])), name

@@ -5,18 +5,17 @@ import re
 
 import numpy as np
 import pytest
-import synthetic
+from synthetic import facts
 
 from twist.runs import kinds
 from twist.runs.bounds import log_classes, sharpness_floor
 from twist.runs.config import field_names
-from twist.runs.facts import Facts
 from twist.runs.recipes import recipe
 from twist.runs.shortcuts import Shortcut
 
 C = 100
 TOP = log_classes(C)
-BEST = TOP - synthetic.facts().floor
+BEST = TOP - facts().floor
 NEAR = 1e-3
 FIELD = re.compile(r"\b(?:objective|optim|views|network|record|data)\.\w+")
 UNITS = {"nats", "share", "classes", "directions", "logits"}
@@ -188,24 +187,21 @@ CASES = [
 ]
 
 
-@pytest.fixture
-def facts(monkeypatch):
-    """Facts of a healthy run with changes; ``shortcuts`` are what its newest snapshots show, newest first."""
-
-    def make(shortcuts=(), **changes):
-        monkeypatch.setattr(Facts, "shortcuts", property(lambda facts: list(shortcuts)))
-        return synthetic.facts(**changes)
-
-    return make
+def of_case(*parts, **more):
+    """Facts of a case's parts; ``shortcuts`` among them are what the newest snapshots show."""
+    changes = {**more}
+    for part in parts:
+        changes |= part
+    return facts(*changes.pop("shortcuts", ()), **changes)
 
 
 @pytest.mark.parametrize(("rule", "kind", "base", "inside", "outside"), CASES)
-def test_each_rule_fires_on_its_side_of_its_boundary_alone(facts, rule, kind, base, inside, outside):
-    assert getattr(kinds, rule)(facts(**{**base, **inside})).kind == kind
-    assert getattr(kinds, rule)(facts(**{**base, **outside})) is None
+def test_each_rule_fires_on_its_side_of_its_boundary_alone(rule, kind, base, inside, outside):
+    assert getattr(kinds, rule)(of_case(base, inside)).kind == kind
+    assert getattr(kinds, rule)(of_case(base, outside)) is None
 
 
-def test_every_rule_but_healthy_has_a_boundary_here_and_says_nothing_of_a_healthy_run(facts):
+def test_every_rule_but_healthy_has_a_boundary_here_and_says_nothing_of_a_healthy_run():
     assert {rule.__name__ for rule in kinds.RULES} - {"healthy"} == {case[0] for case in CASES}
     assert [rule.__name__ for rule in kinds.RULES if rule(facts()) is not None] == ["healthy"]
 
@@ -228,8 +224,8 @@ GUILTY = {
 
 @pytest.mark.parametrize("asked", [{}, GUILTY, {"objective__consistency_weight": 4.0}], ids=["plain", "guilty", "loud"])
 @pytest.mark.parametrize(("rule", "kind", "base", "inside", "outside"), CASES)
-def test_words_are_there_and_name_fields_that_exist(facts, rule, kind, base, inside, outside, asked):
-    found = getattr(kinds, rule)(facts(recipe=asked, **{**base, **inside}))
+def test_words_are_there_and_name_fields_that_exist(rule, kind, base, inside, outside, asked):
+    found = getattr(kinds, rule)(of_case(base, inside, recipe=asked))
     assert found.title and found.sentence.endswith(".") and found.advice.endswith(".")
     words = " ".join([found.sentence, found.advice, *found.causes])
     assert set(FIELD.findall(words)) <= set(field_names())
@@ -239,12 +235,12 @@ def test_words_are_there_and_name_fields_that_exist(facts, rule, kind, base, ins
 @pytest.mark.parametrize(
     "rule", ["uniform", "one_class", "partial", "noise", "inconsistent", "dimensional", "shortcut"]
 )
-def test_an_alarm_says_which_field_to_change(facts, rule):
+def test_an_alarm_says_which_field_to_change(rule):
     base, inside = next((case[2], case[3]) for case in CASES if case[0] == rule)
-    assert FIELD.search(getattr(kinds, rule)(facts(**{**base, **inside})).advice)
+    assert FIELD.search(getattr(kinds, rule)(of_case(base, inside)).advice)
 
 
-def test_the_likeliest_cause_gives_the_advice_and_all_are_told(facts):
+def test_the_likeliest_cause_gives_the_advice_and_all_are_told():
     found = kinds.uniform(facts(recipe=GUILTY, **FLAT))
     assert found.advice == "Raise objective.sharpness_weight from 0 toward 1."
     assert [FIELD.search(cause).group() for cause in found.causes] == [
@@ -256,7 +252,7 @@ def test_the_likeliest_cause_gives_the_advice_and_all_are_told(facts):
 
 
 @pytest.mark.parametrize("end_reason", [None, "completed", "stopped", "failed"])
-def test_healthy_words_tell_how_far_it_is_from_the_most_that_can_be(facts, end_reason):
+def test_healthy_words_tell_how_far_it_is_from_the_most_that_can_be(end_reason):
     found = kinds.healthy(facts(end_reason=end_reason, **informed(0.5 * BEST)))
     assert "(50%)" in found.sentence and f"of at most {BEST:.2f} nats" in found.sentence
     assert found.title == ("Healthy" if end_reason == "completed" else "Healthy so far")
@@ -265,7 +261,7 @@ def test_healthy_words_tell_how_far_it_is_from_the_most_that_can_be(facts, end_r
 @pytest.mark.parametrize("temperature", [0.1, 1.0, 100.0])
 @pytest.mark.parametrize("num_classes", [2, 10, 4096])
 @pytest.mark.parametrize("batch_size", [1, 2, 256])
-def test_every_rule_bears_the_ends_of_every_scale(facts, temperature, num_classes, batch_size):
+def test_every_rule_bears_the_ends_of_every_scale(temperature, num_classes, batch_size):
     asked = recipe("digits").replace(network__num_classes=num_classes, objective__temperature=temperature)
     for level in np.linspace(0, 1, 5):
         for number in (level, math.nan):
@@ -282,10 +278,10 @@ def test_every_rule_bears_the_ends_of_every_scale(facts, temperature, num_classe
             assert all(math.isfinite(row.value) for row in kinds.evidence(at_end))
 
 
-def test_evidence_has_a_unit_and_a_line_to_hold_it_against(facts):
+def test_evidence_has_a_unit_and_a_line_to_hold_it_against():
     watch = {"watch/mutual_information": 1.0, "watch/dead_classes": 3.0, "watch/effective_rank": 9.0}
     shares = {"consistency": 0.2, "sharpness": 0.3, "diversity": 0.5}
-    full = facts([lit(brightness=0.2)], watch=watch, start=watch, gradient_shares=shares)
+    full = facts(lit(brightness=0.2), watch=watch, start=watch, gradient_shares=shares)
     rows = {row.name: row for row in kinds.evidence(full)}
     assert {*watch, "watch/brightness_explains", "train/sharpness_gradient_share", "train/row_std"} <= set(rows)
     for row in rows.values():
@@ -294,14 +290,14 @@ def test_evidence_has_a_unit_and_a_line_to_hold_it_against(facts):
         assert 0 <= row.value <= 1 and 0 <= row.reference <= 1
 
 
-def test_evidence_leaves_out_what_is_not_known_and_names_what_is_not_finite_first(facts):
+def test_evidence_leaves_out_what_is_not_known_and_names_what_is_not_finite_first():
     unknown = facts(agreement=math.nan, stability=math.nan, nonfinite=("train/total",))
     first, *rest = kinds.evidence(unknown)
     assert first.name == "train/total" and math.isnan(first.value) and first.meaning == "must be finite"
     assert not {"train/agreement", "watch/stability"} & {row.name for row in rest}
 
 
-def test_one_watch_image_has_no_mutual_information(facts):
+def test_one_watch_image_has_no_mutual_information():
     watch = {"watch/mutual_information": 0.0}
     assert "watch/mutual_information" not in {row.name for row in kinds.evidence(facts(num_watch=1, watch=watch))}
     row = next(row for row in kinds.evidence(facts(num_watch=4, watch=watch)) if row.name in watch)
