@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twist.runs.kinds import STILL_ROWS
+from twist.runs.kinds import DIRECTIONS, STILL_ROWS
 from twist.view.labels import spread
 from twist.view.lines import PALETTE, Axis, Line, Reference, lines_panel
 from twist.view.panels import Panel, single
@@ -105,10 +105,12 @@ def rank_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, num
     lines = [
         Line("batches", *known(metrics, "train/effective_rank"), PALETTE[0]),
         Line("watch images", *known(snapshots, "watch/effective_rank"), PALETTE[1], "dot"),
+        Line("without their mean", *known(snapshots, "watch/centered_rank"), PALETTE[2], "dash"),
     ]
     cap = min(num_rows, num_features)
     top = max([cap, *(float(line.y.max()) for line in lines if len(line.y)), 1])
     references = [Reference(cap, f"most in a batch: {num_rows:,} views, {num_features:,} features")] if cap else []
+    references.append(Reference(DIRECTIONS * scene.num_classes, f"few for {scene.num_classes:,} classes"))
     axis = Axis("effective rank, directions", 0, 1.12 * top)
     return lines_panel("How many directions the features span", scene.batches, lines, axis, references)
 
@@ -124,13 +126,14 @@ def effective_ranks(
 ) -> go.Figure:
     """Effective rank of the features (exp of the entropy of their singular values) against the most it can be.
 
-    A fall toward 1 is the dimensional collapse. It need not be near its cap: features that separate C groups well span
-    about C directions.
+    A fall toward 1 is the dimensional collapse; where only the rank with the mean falls, all images have one direction
+    in common and differ as before. It need not be near its cap: features that separate C groups well span about C
+    directions. The lower line is what the verdict calls too few.
 
     Parameters
     ----------
     metrics, snapshots
-        Tables with ``train/effective_rank`` and ``watch/effective_rank``.
+        Tables with ``train/effective_rank``, ``watch/effective_rank`` and ``watch/centered_rank``.
     scene
         Whose they are.
     num_rows, num_features
