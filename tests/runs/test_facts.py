@@ -269,3 +269,22 @@ def test_a_run_with_everything_misses_nothing(tmp_path):
 def test_nan_from_the_first_step_is_told(tmp_path):
     record = written(tmp_path, {step: dict.fromkeys(LOSS, math.nan) for step in range(1, 5)})
     assert verdict(record).kind == "not finite" and verdict(record).since == 1
+
+
+@pytest.mark.parametrize("snapshots", [1, 2, 3])
+def test_a_healthy_run_with_few_snapshots_is_no_noise(tmp_path, snapshots):
+    record = read(synthetic.make_run(tmp_path, snapshots=snapshots))
+    assert {found.kind for found in verdict_history(record, at_most=20)} == {"too early to say", "healthy"}
+
+
+@pytest.mark.xfail(strict=True, reason="what means nothing of one image is believed all the same")
+def test_one_watch_image_that_changes_its_class_is_no_noise(tmp_path):
+    path = create_run(Recipe(), root=tmp_path)
+    writer = RunWriter(path, 1)
+    writer.watch(np.zeros((1, 1, 8, 8), np.uint8), np.arange(1))
+    for step in range(1, 301):
+        writer.metrics(step, step / 10, {**LOSS, "train/sharpness": 1.15})
+        if step % 50 == 0:
+            writer.snapshot(step, step / 10, {"assignment": np.int32([step // 50])}, {})
+    writer.close()
+    assert verdict(read(path)).kind == "healthy"
