@@ -181,7 +181,6 @@ def facts(*shortcuts: Shortcut, **changes: Any) -> Facts:
         "stability": 0.9,
         "gradient_shares": {},
         "nonfinite": (),
-        "missing": (),
         "trained_snapshots": tuple(range(1, len(shortcuts) + 1)),
         "shortcut_of": lambda step: shortcuts[-step],
     }

@@ -7,6 +7,7 @@ from twist.runs import causes as why
 from twist.runs.causes import HIGH_RATE, LOUD_SHARE, STRONG_CROP, STRONG_DECAY, causes
 from twist.runs.config import field_value
 from twist.runs.recipes import recipe
+from twist.runs.shortcuts import Shortcut
 
 NEAR = 1e-3
 # Suspect, fields that make it guilty, those that just do not; the field that it names is the first.
@@ -43,8 +44,10 @@ GUILTY = [
 SUSPECTS = [*dict.fromkeys(case[0] for case in GUILTY), why.small_batch, why.no_jitter]
 
 
-def asked(changes):
-    return facts(recipe={name.replace(".", "__"): value for name, value in changes.items()})
+def asked(changes, *strongest):
+    """Facts of a recipe with changes, whose classes follow the named statistics."""
+    shortcuts = [Shortcut({name: 0.9}, 0.9, name, ()) for name in strongest]
+    return facts(*shortcuts, recipe={name.replace(".", "__"): value for name, value in changes.items()})
 
 
 @pytest.mark.parametrize(("suspect", "guilty", "innocent"), GUILTY)
@@ -98,9 +101,18 @@ def test_a_batch_of_fewer_images_than_classes_is_named(batch_size, told):
     ],
 )
 def test_views_that_keep_the_light_are_named(changes, told):
-    found = list(why.no_jitter(asked(changes)))
+    found = list(why.no_jitter(asked(changes, "brightness")))
     assert bool(found) == told
     assert all("views.jitter_probability" in cause.advice for cause in found)
+    assert list(why.no_jitter(asked(changes, "blur"))) == []
+
+
+def test_views_that_keep_the_blur_are_named_where_classes_follow_it():
+    still = {"views.blur_probability": (0.0, 0.0)}
+    (cause,) = why.no_blur(asked(still, "blur"))
+    assert "views.blur_probability" in cause.advice
+    assert list(why.no_blur(asked(still, "contrast"))) == []
+    assert list(why.no_blur(asked({"views.blur_probability": (0.5, 0.0)}, "blur"))) == []
 
 
 def test_more_diversity_is_what_is_left_and_starts_from_the_weight_there_is():

@@ -6,7 +6,10 @@ import os
 import pytest
 
 from twist.runs.config import ConfigError
+from twist.runs.folders import create_run
+from twist.runs.handle import Run
 from twist.runs.kinds import Kind
+from twist.runs.launcher import refuse_another_recipe
 from twist.runs.recipes.zoo import specimens
 from twist.runs.verdict import ALARMS
 from twist.runs.zoo import IN_TIME, ZooResult, ZooRow, run_zoo
@@ -156,18 +159,8 @@ def test_a_small_zoo_is_named_right_and_read_again_without_training(tmp_path):
     assert {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/events/*.jsonl")} == logs
 
 
-@pytest.mark.xfail(strict=True, reason="whether to download stands in the recipe, so the run counts as another")
-def test_leave_to_download_makes_no_other_runs(tmp_path, monkeypatch):
-    class Asked(Exception):
-        pass
-
-    def ask(recipes, **more):
-        raise Asked(*recipes)
-
-    monkeypatch.setattr("twist.runs.zoo.run_many", ask)
-    recipes = []
-    for download in (False, True):
-        with pytest.raises(Asked) as asked:
-            run_zoo([0], only=["healthy"], download=download, root=tmp_path)
-        recipes += asked.value.args
-    assert recipes[0] == recipes[1]
+def test_leave_to_download_makes_no_other_runs(tmp_path):
+    run = Run(create_run(specimens()[-1].recipe, root=tmp_path))
+    refuse_another_recipe(run, specimens()[-1].recipe.replace(data__download=True))
+    with pytest.raises(ConfigError, match="seed"):
+        refuse_another_recipe(run, specimens()[-1].recipe.replace(seed=7))

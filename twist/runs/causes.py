@@ -175,11 +175,22 @@ def no_backbone_norm(facts: Facts) -> Iterator[Cause]:
         )
 
 
+def no_blur(facts: Facts) -> Iterator[Cause]:
+    """Views that leave the blur of an image as it is, where the classes follow blur."""
+    if max(facts.recipe.views.blur_probability) == 0 and any(
+        found.strongest == "blur" for found in facts.shortcuts[:1]
+    ):
+        yield Cause(
+            "The views leave every image as sharp as it is, so its blur tells two views of it from others.",
+            "Set views.blur_probability to 0.5,0.5.",
+        )
+
+
 def no_jitter(facts: Facts) -> Iterator[Cause]:
-    """Views that leave the light of an image as it is."""
+    """Views that leave the light of an image as it is, where the classes follow light."""
     views = facts.recipe.views
     still = views.jitter_probability == 0 or (views.brightness == 0 and views.contrast == 0)
-    if still:
+    if still and any(found.strongest != "blur" for found in facts.shortcuts[:1]):
         yield Cause(
             "The views leave brightness and contrast as they are, so both tell two views of an image from others.",
             "Set views.jitter_probability to 0.8, views.brightness and views.contrast to 0.4.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,15 @@ from twist.runs import bounds
 from twist.runs.class_histories import stability_between
 from twist.runs.config import Recipe
 from twist.runs.record import RunRecord
-from twist.runs.shortcuts import Shortcut, shortcut_at
+from twist.runs.shortcuts import Shortcut, image_statistics, shortcut_at
 from twist.runs.store import RecordError
 
 LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
 # Numbers are medians over this last share of the steps: one odd batch decides nothing.
 WINDOW_SHARE = 0.1
 STABILITY_TIMES = 3
+# Fewer watch images than this say nothing of classes: the numbers made from them are left out.
+FEWEST_WATCHED = 10
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,6 @@ class Facts:
         Share of each term in the gradient at the logits, by term; empty where it was not recorded.
     nonfinite
         Names of loss terms and watch numbers that are not finite.
-    missing
-        What the record lacks, one sentence each.
     trained_snapshots
         Steps of the snapshots so far, that of the untrained network left out.
     shortcut_of
@@ -86,7 +86,6 @@ class Facts:
     stability: float
     gradient_shares: dict[str, float]
     nonfinite: tuple[str, ...]
-    missing: tuple[str, ...]
     trained_snapshots: tuple[int, ...]
     shortcut_of: Callable[[int], Shortcut | None]
 
@@ -150,7 +149,8 @@ class Timeline:
         information = self._column("train/diversity") - self._column("train/sharpness")
         first = information[np.isfinite(information) & (self.steps <= now)][:3]
         snapshots = [each for each in self._on_disk if each <= now]
-        trained = tuple(each for each in snapshots if each > 0)
+        told = self._num_watch == 0 or self._num_watch >= FEWEST_WATCHED
+        trained = tuple(each for each in snapshots if each > 0 and told)
         return Facts(
             step=now,
             total_steps=self._start.get("total_steps"),
@@ -171,12 +171,11 @@ class Timeline:
             row_std=self._median("train/row_std", now),
             live_classes=num_classes - self._median("train/dead_classes", now),
             largest_share=self._median("train/largest_class_share", now),
-            start=self._watch_at(self._snapshot_steps[0]) if snapshots else {},
-            watch=self._watch_at(now),
+            start=self._watch_at(self._snapshot_steps[0]) if snapshots and told else {},
+            watch=self._watch_at(now) if told else {},
             stability=self._stability(trained),
             gradient_shares=self._gradient_shares(now),
             nonfinite=(*_nonfinite(self._losses, now), *_nonfinite(self._events_of_snapshots, now)),
-            missing=tuple(self._missing(now, snapshots)),
             trained_snapshots=trained,
             shortcut_of=self._shortcut_of,
         )
@@ -216,30 +215,54 @@ class Timeline:
         total = sum(norms.values())
         return {term: norm / total for term, norm in norms.items()} if total > 0 else {}
 
-    def _missing(self, now: int, snapshots: list[int]) -> Iterable[str]:
+    def missing(self, now: int) -> Iterator[str]:
+        """What the record lacks of what could have been known at a step, one sentence each."""
         if not self.record.events:
             yield "The event log is empty: the run has recorded nothing yet, or its log is gone."
-        elif not len(self.steps):
+        elif not self._seen(self.steps, now):
             yield "No training step is recorded: the loss terms, which most of the verdict rests on, are missing."
-        elif "train/agreement" not in self._columns:
+        elif not self._is_known("train/agreement", now):
             yield "No collapse numbers of the batches are recorded (record.diagnose_every_steps): agreement is unknown."
         if self.record.bad_lines:
             lines = "1 line" if self.record.bad_lines == 1 else f"{self.record.bad_lines} lines"
             yield f"{lines} of the event log were damaged and left out."
-        if self._watch_problem:
-            yield self._watch_problem
-        if len(self.steps) and not snapshots:
+        yield from self._missing_of_snapshots(now)
+        if self._seen(self.steps, now) > 1 and not self._is_known("train/gradient_norm", now):
+            yield "Gradients were not recorded: the run was written by an older twist."
+
+    def _missing_of_snapshots(self, now: int) -> Iterator[str]:
+        logged = self._snapshot_steps[: self._seen(self._snapshot_steps, now)].tolist()
+        there = [step for step in self._on_disk if step <= now]
+        if self._seen(self.steps, now) and not logged:
             yield (
                 "No snapshot of the watch images by then: stability, the rank of the features and shortcuts are "
                 "unknown; set record.snapshot_every_epochs lower."
             )
-        elif snapshots and self._num_watch == 1:
-            yield "One watch image alone: classes in use, stability and shortcuts mean nothing of it."
-        damaged = [each for each in self._snapshot_steps.tolist() if each <= now and each not in self._on_disk]
-        if damaged:
-            yield f"The files of the snapshot at step {damaged[-1]} are gone, though the log names it."
-        if len(self.steps) > 1 and "train/gradient_norm" not in self._columns:
-            yield "Gradients were not recorded: the run was written by an older twist."
+        if gone := [step for step in logged if step not in self._on_disk]:
+            yield f"The files of the snapshot at step {gone[-1]} are gone, though the log names it."
+        if self._watch_problem:
+            yield self._watch_problem
+        elif there and self._num_watch == 0:
+            yield "The watch images are gone (the folder watch of the run): shortcuts are unknown."
+        elif there and self._num_watch < FEWEST_WATCHED:
+            images = "1 watch image" if self._num_watch == 1 else f"{self._num_watch} watch images"
+            yield f"Only {images}: classes in use, stability, the rank of the features and shortcuts mean nothing."
+        elif there and (problem := _problem_of(self.record, there[-1])):
+            yield f"The newest snapshot cannot be used whole: {problem}."
+
+    def _is_known(self, name: str, now: int) -> bool:
+        return bool(np.isfinite(self._column(name)[: self._seen(self.steps, now)]).any())
+
+
+def _problem_of(record: RunRecord, step: int) -> str:
+    """What is wrong with the files of a snapshot or with the thumbnails, or nothing."""
+    try:
+        record.snapshot(step)
+        if (watch := record.watch()) is not None:
+            image_statistics(watch)
+    except (RecordError, OSError) as error:
+        return str(error)
+    return ""
 
 
 def _numbers(table: Any, name: str) -> np.ndarray:

@@ -35,12 +35,18 @@ Kind = Literal[
 #: Steps before which only what cannot be the start is named, and before which nothing is.
 EARLY_STEPS, EARLIEST_STEPS = 100, 30
 #: Shares of log C: information below which all images have one distribution whatever it looks like; entropy above
-#: which, with information below, distributions are flat; diversity below which one class holds everything.
-SAME, FLAT, NEARLY_NOTHING, ONE_CLASS = 0.005, 0.98, 0.02, 0.1
+#: which, with as little information as that leaves, distributions are flat; diversity below which one class holds
+#: everything; entropy below which a distribution is sharp, and below which one that all images share counts as such.
+SAME, FLAT, ONE_CLASS, SHARP, SHARP_IF_SAME = 0.005, 0.98, 0.1, 0.05, 0.5
+#: Share of the images in one class that makes it the only one.
+LARGEST = 0.9
+#: Share of its first information below which a run has lost it.
+KEPT_INFORMATION = 0.2
 #: Share of the classes that a batch could use below which few are live.
 FEW = 0.3
-#: Agreement of two views below which they disagree, or this multiple of chance where that is more.
-AGREE, CHANCES = 0.3, 1.5
+#: Agreement of two views below which they disagree, or this multiple of chance where that is more; and the divergence,
+#: nats, and share of log C in information, above which it matters.
+AGREE, CHANCES, DIVERGE, TOLD = 0.3, 1.5, 1.0, 0.1
 #: Share of the images that must keep their class from one snapshot to the next where views disagree; and where they
 #: agree, in a run that is as sure of its classes as `SURE` of what can be.
 STABLE, STABLE_WHEN_SURE, SURE = 0.6, 0.4, 0.75
@@ -53,30 +59,20 @@ DIRECTIONS, LOST = 0.4, 0.5
 EXPLAINED, EXPLAINED_TOGETHER = 0.35, 0.45
 #: Share of log C that the cap log N of a batch must reach, and share of what C classes allow that must be learned.
 ROOM, ATTAINED = 0.6, 0.5
+#: Share of the cap below which information is near nothing; nats within which it is where it began; and share of what
+#: can be below which that is no success.
+NEAR_NOTHING, UNMOVED, LITTLE = 0.05, 0.05, 0.4
 
 
-class Evidence(NamedTuple):
-    """One number of a verdict.
-
-    Attributes
-    ----------
-    name
-        Glossary name, such as ``train/sharpness``.
-    value
-        What was measured.
-    reference
-        What to hold it against, or None.
-    meaning
-        What the reference is, in a few words.
-    unit
-        Unit of both: ``nats``, ``share``, ``classes``, ``directions``, ``logits``, or empty for a count.
-    """
-
-    name: str
-    value: float
-    reference: float | None
-    meaning: str
-    unit: str = ""
+_FAILED = "It ended in an error: `twist show` says which."
+# Fields of the views that take a statistic away from the network.
+_ANSWERS = {
+    "brightness": "views.brightness",
+    "contrast": "views.contrast",
+    "blur": "views.blur_probability",
+    "red-green": "views.hue, views.saturation and views.gray_probability",
+    "blue-yellow": "views.hue, views.saturation and views.gray_probability",
+}
 
 
 class Finding(NamedTuple):
@@ -96,8 +92,8 @@ def not_finite(facts: Facts) -> Finding | None:
     found = causes(facts, why.high_rate)
     return _finding(
         "not finite",
-        f"At step {facts.step} {', '.join(facts.nonfinite)} is not finite: nothing that the network computes means "
-        "anything any more.",
+        f"At step {facts.step} {', '.join(facts.nonfinite)} {'is' if len(facts.nonfinite) == 1 else 'are'} not finite: "
+        "nothing that the network computes means anything any more.",
         found,
         "Launch it anew with a lower optim.learning_rate or with optim.clip_norm (1 is a start).",
     )
@@ -105,9 +101,8 @@ def not_finite(facts: Facts) -> Finding | None:
 
 def uniform(facts: Facts) -> Finding | None:
     """Every image has nearly the same flat distribution."""
-    flat = facts.sharpness > FLAT * facts.top and facts.information < NEARLY_NOTHING * facts.top
-    flat = flat and not facts.row_std > STILL_ROWS
-    same = _one_distribution(facts) and facts.sharpness > 0.5 * facts.top
+    flat = facts.sharpness > FLAT * facts.top and not facts.row_std > STILL_ROWS
+    same = _one_distribution(facts) and facts.sharpness > SHARP_IF_SAME * facts.top
     if not (flat or same) or _in_warmup(facts) or not (_is_late(facts) or _has_lost_information(facts)):
         return None
     found = causes(facts, why.no_sharpness, why.too_much_consistency, why.high_temperature, why.strong_views)
@@ -116,23 +111,23 @@ def uniform(facts: Facts) -> Finding | None:
         f"Every image gets nearly the same flat distribution: a sample's entropy is {facts.sharpness:.2f} of at most "
         f"{facts.top:.2f} nats, and the classes hold {facts.information:.3f} nats about the images.",
         found,
-        f"Lower objective.consistency_weight (now {facts.recipe.objective.consistency_weight:g}), or make the views "
-        "milder (views.crop_scale).",
+        _capital(_milder(facts)),
     )
 
 
 def one_class(facts: Facts) -> Finding | None:
     """Every image has the same sharp distribution."""
-    crowded = facts.diversity < ONE_CLASS * facts.top or facts.largest_share > 0.9
-    sharp = crowded and facts.sharpness < 0.05 * facts.top
-    same = _one_distribution(facts) and facts.sharpness <= 0.5 * facts.top
+    crowded = facts.diversity < ONE_CLASS * facts.top or facts.largest_share > LARGEST
+    sharp = crowded and facts.sharpness < SHARP * facts.top
+    same = _one_distribution(facts) and facts.sharpness <= SHARP_IF_SAME * facts.top
     if not (sharp or same) or facts.step < EARLIEST_STEPS:
         return None
-    share = f", and one takes {facts.largest_share:.0%} of the images" if facts.largest_share > 0 else ""
+    used = f"the classes in use number {facts.perplexity:.1f} of {facts.num_classes}"
+    share = f"one takes {facts.largest_share:.0%} of the images"
+    words = [*([used] * (facts.diversity >= 0)), *([share] * (facts.largest_share > 0))]
     return _finding(
         "one-class collapse",
-        f"Every image gets the same sharp distribution: the classes in use number {facts.perplexity:.1f} of "
-        f"{facts.num_classes}{share}.",
+        f"Every image gets the same sharp distribution: {', and '.join(words)}.",
         causes(facts, why.no_diversity, why.no_final_norm, why.high_rate) or causes(facts, why.more_diversity),
     )
 
@@ -142,12 +137,13 @@ def too_early(facts: Facts) -> Finding | None:
     unknown = math.isnan(facts.information)
     if _is_late(facts) and not _in_warmup(facts) and not unknown:
         return None
-    needed = max(EARLY_STEPS, math.ceil(min(facts.warmup_steps, (facts.total_steps or 0) / 10)))
+    needed = max(EARLY_STEPS, math.ceil(min(facts.warmup_steps, (facts.total_steps or math.inf) / 10)))
     if unknown and facts.step >= EARLY_STEPS:
         sentence, advice = "The loss terms are not on record, and without them nothing can be said.", "Run it anew."
     elif facts.end_reason:
         sentence = f"The run ended after {facts.step} steps; before {needed} the loss terms say more about the start."
         advice = "Raise optim.epochs, or lower optim.batch_size for more steps per epoch."
+        advice = {"stopped": "Resume it.", "failed": _FAILED}.get(facts.end_reason, advice)
     else:
         sentence = f"{_steps(facts.step)} are done; before {needed} the loss terms say more about the start."
         advice = "Wait."
@@ -242,17 +238,17 @@ def shortcut(facts: Facts) -> Finding | None:
         what = f"{', '.join(found.explained)} together explain {found.together:.0%} of the assignment".capitalize()
     return _finding(
         "shortcut",
-        f"{what}: the classes follow how an image is lit, not what it shows, unless light is what you look for.",
-        causes(facts, why.no_jitter, why.strong_views),
-        f"Make the views differ more in {found.strongest}: raise views.brightness, views.contrast, views.saturation.",
+        f"{what}: the classes follow that, not what an image shows, unless it is what you look for.",
+        causes(facts, why.no_jitter, why.no_blur, why.strong_views),
+        f"Make the views differ more in {found.strongest}: raise {_ANSWERS[found.strongest]}.",
     )
 
 
 def plateau(facts: Facts) -> Finding | None:
     """Near uniform but not collapsed, or no step away from the start: longer runs decide."""
-    near_uniform = facts.information < 0.05 * facts.cap
-    stuck = abs(facts.information - facts.start_information) < 0.05 and facts.information < 0.4 * facts.best_information
-    if not (near_uniform or stuck):
+    near_uniform = facts.information < NEAR_NOTHING * facts.cap
+    unmoved = abs(facts.information - facts.start_information) < UNMOVED
+    if not (near_uniform or (unmoved and facts.information < LITTLE * facts.best_information)):
         return None
     if near_uniform:
         reason = f"only {facts.information:.2f} of at most {facts.best_information:.2f} nats about the images"
@@ -262,8 +258,7 @@ def plateau(facts: Facts) -> Finding | None:
         "plateau near uniform",
         f"After {_steps(facts.step)} the classes hold {reason}. This is no collapse yet, and no learning either.",
         causes(facts, why.too_much_consistency, why.strong_views, why.no_sharpness, why.small_batch),
-        "Train longer (optim.epochs); if it stays, lower objective.consistency_weight a little (it wins too early) or "
-        "make the views milder (views.crop_scale).",
+        f"Train longer (optim.epochs); if it stays, {_milder(facts)}",
     )
     return finding if near_uniform else finding._replace(title="Stuck at the start")
 
@@ -275,10 +270,12 @@ def healthy(facts: Facts) -> Finding:
     floor = f" (its floor is {facts.floor:.2f})" if facts.floor >= 0.01 else ""
     share = facts.information / facts.best_information if facts.best_information > 0 else 0.0
     completed = facts.end_reason == "completed"
-    if completed:
+    if completed and share < ATTAINED:
+        advice = f"It learns, and is at {share:.0%} of what is attainable: train longer (optim.epochs)."
+    elif completed:
         advice = "Nothing needs to change; look at the classes. A longer run (optim.epochs) may sharpen them further."
     else:
-        advice = "Resume it." if facts.end_reason else "Let it go on."
+        advice = {None: "Let it go on.", "failed": _FAILED}.get(facts.end_reason, "Resume it.")
     return Finding(
         "healthy",
         "Healthy" if completed else "Healthy so far",
@@ -305,42 +302,17 @@ RULES: tuple[Callable[[Facts], Finding | None], ...] = (
 )
 
 
-def evidence(facts: Facts) -> tuple[Evidence, ...]:
-    """The numbers behind every verdict, each with what to hold it against."""
-    rows = [
-        Evidence("train/mutual_information", facts.information, facts.best_information, "the most it can be", "nats"),
-        Evidence("train/sharpness", facts.sharpness, facts.floor, "the least it can be", "nats"),
-        Evidence("train/diversity", facts.diversity, facts.top, "the most it can be", "nats"),
-        Evidence("train/consistency", facts.consistency, 1.0, "views disagree above", "nats"),
-        Evidence("train/agreement", facts.agreement, 1 / facts.num_classes, "by chance", "share"),
-        Evidence("train/row_std", facts.row_std, STILL_ROWS, "flat distributions below", "logits"),
-        Evidence("train/largest_class_share", facts.largest_share, 1 / facts.num_classes, "when balanced", "share"),
-    ]
-    if (value := facts.watch.get("watch/mutual_information")) is not None and facts.num_watch != 1:
-        cap = log_classes(min(facts.num_classes, facts.num_watch or facts.num_classes))
-        rows.append(Evidence("watch/mutual_information", value, cap, "the most it can be", "nats"))
-    if (value := facts.watch.get("watch/dead_classes")) is not None:
-        rows.append(Evidence("watch/dead_classes", value, 0.0, "all classes assigned", "classes"))
-    rows.append(Evidence("watch/stability", facts.stability, STABLE, "classes change too fast below", "share"))
-    if (rank := facts.watch.get("watch/effective_rank")) is not None:
-        needed = min(DIRECTIONS * facts.num_classes, LOST * facts.start.get("watch/effective_rank", math.inf))
-        rows.append(Evidence("watch/effective_rank", rank, needed, "too few below", "directions"))
-    for found in facts.shortcuts[:1]:
-        share = found.explained[found.strongest]
-        rows.append(Evidence(f"watch/{found.strongest}_explains", share, EXPLAINED, "a shortcut above", "share"))
-        rows.append(Evidence("watch/light_explains", found.together, EXPLAINED_TOGETHER, "a shortcut above", "share"))
-    rows += [
-        Evidence(f"train/{term}_gradient_share", share, 1 / 3, "when the terms pull alike", "share")
-        for term, share in facts.gradient_shares.items()
-    ]
-    broken = [Evidence(name, math.nan, None, "must be finite", "nats") for name in facts.nonfinite]
-    return (*broken, *(row for row in rows if not math.isnan(row.value)))
-
-
 def _finding(kind: Kind, sentence: str, found: Sequence[Cause], otherwise: str = "") -> Finding:
     """The advice of the likeliest cause, or the usual one where the recipe shows none."""
     advice = found[0].advice if found else otherwise
-    return Finding(kind, kind[0].upper() + kind[1:], sentence, advice, tuple(cause.sentence for cause in found))
+    return Finding(kind, _capital(kind), sentence, advice, tuple(cause.sentence for cause in found))
+
+
+def _milder(facts: Facts) -> str:
+    """What takes the pull toward agreement away."""
+    weight = facts.recipe.objective.consistency_weight
+    lower = f"lower objective.consistency_weight (now {weight:g}), which wins too early, or " if weight > 0 else ""
+    return f"{lower}make the views milder (views.crop_scale)."
 
 
 def _one_distribution(facts: Facts) -> bool:
@@ -350,7 +322,7 @@ def _one_distribution(facts: Facts) -> bool:
 
 def _has_lost_information(facts: Facts) -> bool:
     """Whether an early run is where no start is: what the first batches told is gone."""
-    lost = facts.information < 0.2 * facts.start_information
+    lost = facts.information < KEPT_INFORMATION * facts.start_information
     return facts.step >= EARLIEST_STEPS and _one_distribution(facts) and lost
 
 
@@ -365,12 +337,16 @@ def _in_warmup(facts: Facts) -> bool:
 def _views_disagree(facts: Facts) -> bool:
     # Chance agrees in 1/C of the cases, which for a few classes is above 0.3.
     expected = max(AGREE, CHANCES / facts.num_classes)
-    sharp_and_diverse = facts.information > 0.1 * facts.top
-    return facts.agreement < expected and facts.consistency > 1 and sharp_and_diverse
+    sharp_and_diverse = facts.information > TOLD * facts.top
+    return facts.agreement < expected and facts.consistency > DIVERGE and sharp_and_diverse
 
 
 def _explains_much(found: Shortcut) -> bool:
     return found.explained[found.strongest] > EXPLAINED or found.together > EXPLAINED_TOGETHER
+
+
+def _capital(text: str) -> str:
+    return text[0].upper() + text[1:]
 
 
 def _steps(count: int) -> str:

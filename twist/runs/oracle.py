@@ -84,7 +84,8 @@ def _kind(record: RunRecord) -> Kind:
     from sklearn.metrics import adjusted_mutual_info_score
 
     watch, steps = record.watch(), record.snapshot_steps()
-    if watch is None or watch.labels is None or len(steps) < 2:
+    probes = record.snapshot_metrics().get("watch/knn_accuracy")
+    if watch is None or watch.labels is None or probes is None or len(steps) < 2:
         raise ValueError(f"run {record.name} has no labels or fewer than two snapshots: its truth cannot be told")
     last, before = record.snapshot(steps[-1]), record.snapshot(steps[-2])
     num_classes = last.num_classes
@@ -107,8 +108,7 @@ def _kind(record: RunRecord) -> Kind:
     by_light = shortcut_at(record, steps[-1])
     if by_light is not None and max(by_light.together, *by_light.explained.values()) > by_labels:
         return "shortcut"
-    learned = record.snapshot_metrics()["watch/knn_accuracy"]
-    if clearest < NEARLY_FLAT_TIMES and learned.iloc[-1] <= learned.iloc[0] + LEARNED:
+    if clearest < NEARLY_FLAT_TIMES and probes.iloc[-1] <= probes.iloc[0] + LEARNED:
         return "plateau near uniform"
     return "healthy"
 

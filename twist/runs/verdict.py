@@ -6,14 +6,16 @@ on disk and at nothing else, so the verdict on any step of an old run can be had
 
 from __future__ import annotations
 
+import bisect
 import numbers
 from typing import NamedTuple
 
 import numpy as np
 
 from twist.runs.config import ConfigError
+from twist.runs.evidence import Evidence, evidence
 from twist.runs.facts import Facts, Timeline
-from twist.runs.kinds import RULES, Evidence, Finding, Kind, evidence
+from twist.runs.kinds import RULES, Finding, Kind
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
 
@@ -105,13 +107,15 @@ def verdict(record: RunRecord, step: int | None = None) -> Verdict:
         raise RecordError(f"run {record.name} has no step {step}: give 0 to {timeline.last_step}, its newest on record")
     facts = timeline.at(step)
     found = _judge(facts)
-    return _verdict(facts, found, _since(timeline, facts.step, found))
+    since = _since(timeline, facts.step, found)
+    return _verdict(facts, found, since)._replace(missing=tuple(timeline.missing(facts.step)))
 
 
 def verdict_history(record: RunRecord, at_most: int = 200) -> list[Verdict]:
     """The verdicts that could have been had while the run went on, at evenly spread logged steps, oldest first.
 
-    ``since`` is the first of them from which the kind has not changed. Empty before the first logged step.
+    ``since`` is the first of them from which the kind has not changed; ``missing`` is left out. Empty before the first
+    logged step.
     """
     timeline = _timeline(record)
     if isinstance(timeline, Verdict):
@@ -126,10 +130,10 @@ def verdict_history(record: RunRecord, at_most: int = 200) -> list[Verdict]:
 
 
 def _timeline(record: RunRecord) -> Timeline | Verdict:
-    """The numbers of a record; for one whose recipe no run can have, a verdict that says so."""
+    """The numbers of a record; for one whose recipe is damaged, or such that no run can have it, a verdict on that."""
     try:
         return Timeline(record)
-    except ConfigError as error:
+    except (ConfigError, RecordError) as error:
         reason = f"The recipe of the run cannot be used: {error}."
         advice = "Look at recipe.json in its folder."
         return Verdict("too early to say", "No verdict", reason, advice, (), 0, missing=(reason,))
@@ -142,19 +146,28 @@ def _judge(facts: Facts) -> Finding:
 def _verdict(facts: Facts, found: Finding, since: int | None) -> Verdict:
     kind, title, sentence, advice, causes = found
     since = None if kind == "too early to say" else since
-    return Verdict(kind, title, sentence, advice, evidence(facts), facts.step, causes, since, facts.missing)
+    return Verdict(kind, title, sentence, advice, evidence(facts), facts.step, causes, since)
 
 
 def _since(timeline: Timeline, step: int, found: Finding) -> int:
-    """The earliest step from which on the same kind was found, looking back from ``step``."""
-    since = step
-    for earlier in reversed(_spread(timeline.steps[timeline.steps < step], _LOOKS_BACK)):
-        if _judge(timeline.at(earlier)).kind != found.kind:
+    """The logged step from which on the same kind was found: looked for coarsely, then by bisection."""
+
+    def same(earlier: int) -> bool:
+        return _judge(timeline.at(earlier)).kind == found.kind
+
+    past = timeline.steps[timeline.steps < step]
+    since, other = step, None
+    for earlier in reversed(_spread(past, _LOOKS_BACK)):
+        if not same(earlier):
+            other = earlier
             break
         since = earlier
-    return since
+    between = [] if other is None else past[(past > other) & (past < since)].tolist()
+    first = bisect.bisect_left(between, True, key=same)
+    return between[first] if first < len(between) else since
 
 
 def _spread(steps: np.ndarray, at_most: int) -> list[int]:
-    chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), at_most)).round().astype(int))
+    """Evenly spread steps, the newest among them, ascending."""
+    chosen = np.unique(np.linspace(len(steps) - 1, 0, min(len(steps), at_most)).round().astype(int))
     return steps[chosen].tolist() if len(steps) else []
