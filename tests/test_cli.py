@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from synthetic import make_run
 
-from twist.cli import main
+from twist.cli import main, training
 from twist.runs.folders import run_paths
+from twist.runs.handle import Run
 from twist.runs.launcher import attach
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="detached runs need POSIX processes")
@@ -238,3 +239,14 @@ def test_recipes_and_fields_explain_themselves(capfd):
 def test_without_a_command_the_help_is_shown(capfd):
     assert main([]) == 0
     assert "COMMAND" in capfd.readouterr().out
+
+
+def test_an_alarm_is_said_once_while_a_run_is_followed(runs, capfd, monkeypatch):
+    monkeypatch.setattr(training, "ALARM_EVERY_S", 0.0)
+    run = Run(make_run(runs, "uniform", name="flat"))
+    progress = training._Progress(run)
+    progress.draw(run)
+    progress.draw(run)
+    progress.close()
+    said = capfd.readouterr().err
+    assert said.count("Uniform collapse, since step") == 1 and "objective.consistency_weight" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
     from twist.runs.batch import Derived
     from twist.runs.config import Recipe
     from twist.runs.launcher import Run
+    from twist.runs.progress import ProgressBar
     from twist.runs.status import Status
+
+#: Seconds between two looks for an alarm while a run is followed; one takes some thirty milliseconds.
+ALARM_EVERY_S = 5.0
 
 
 def add_commands(commands: Any) -> None:
@@ -84,44 +89,70 @@ def _resume(options: argparse.Namespace) -> int:
     return _follow(attach(options.run).resume(), options)
 
 
+class _Progress:
+    """What a waiting person sees of a run: images decoded, a bar, notes, and alarms as soon as they can be said."""
+
+    def __init__(self, run: Run):
+        self._bar: ProgressBar | None = None
+        run.record.poll()
+        self._images_read = (run.record.last("reading") or {}).get("done", 0)  # of an earlier attempt
+        self._notes_said = len(notes_of(run))
+        self._alarms_said: set[str] = set()
+        self._next_look = 0.0
+
+    def draw(self, run: Run) -> None:
+        """Show what is new."""
+        from twist.runs.progress import ProgressBar
+
+        run.record.poll()
+        start, newest = run.record.last("start"), run.record.last("metrics")
+        reading = run.record.last("reading")
+        if reading is not None and reading["done"] != self._images_read and self._bar is None:
+            self._images_read = reading["done"]
+            print(f"{self._images_read:,} of {reading['count']:,} images are decoded", file=sys.stderr)
+        if self._bar is None and start is not None:
+            self._bar = ProgressBar(start["total_steps"], start["from_step"])
+        if self._bar is None:
+            return
+        for note in notes_of(run)[self._notes_said :]:
+            self._bar.say(note)
+            self._notes_said += 1
+        if newest is not None:
+            self._bar.update(newest["step"], newest)
+        if time.monotonic() >= self._next_look:
+            self._next_look = time.monotonic() + ALARM_EVERY_S
+            self._say_alarm(run)
+
+    def _say_alarm(self, run: Run) -> None:
+        from twist.runs.verdict import verdict
+
+        found = verdict(run.record)
+        if self._bar is not None and found.alarm and found.kind not in self._alarms_said:
+            self._alarms_said.add(found.kind)
+            self._bar.say(
+                f"step {found.step}: {found.title}, since step {found.since}. {found.sentence} {found.advice}"
+            )
+
+    def close(self) -> None:
+        """Free the line."""
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
 def _follow(run: Run, options: argparse.Namespace) -> int:
     """Wait for a run with a progress bar and tell how it ended."""
     from twist.runs.launcher import TrainingFailed
-    from twist.runs.progress import ProgressBar
 
     if options.detach:
         print(f"run {run.name} goes on in the background; `twist show {run.name}` looks at it")
         return print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
     placing = _start_layout(run) if options.report else None
-    bar: ProgressBar | None = None
-    run.record.poll()
-    images_read = (run.record.last("reading") or {}).get("done", 0)  # of an earlier attempt
-    said = len(notes_of(run))
-
-    def draw(run: Run) -> None:
-        nonlocal bar, said, images_read
-        run.record.poll()
-        start, newest = run.record.last("start"), run.record.last("metrics")
-        reading = run.record.last("reading")
-        if reading is not None and reading["done"] != images_read and bar is None:
-            images_read = reading["done"]
-            print(f"{images_read:,} of {reading['count']:,} images are decoded", file=sys.stderr)
-        if bar is None and start is not None:
-            bar = ProgressBar(start["total_steps"], start["from_step"])
-        if bar is None:
-            return
-        for note in notes_of(run)[said:]:
-            bar.say(note)
-            said += 1
-        if newest is not None:
-            bar.update(newest["step"], newest)
-
+    progress = _Progress(run)
     try:
-        status = run.wait(on_poll=draw)
+        status = run.wait(on_poll=progress.draw)
     except KeyboardInterrupt:
-        if bar is not None:
-            bar.close()
-            bar = None
+        progress.close()
         print(f"\nstopping {run.name} at its next step …", file=sys.stderr)
         status = _stop_run(run)
         print(f"run {run.name} is {status}; `twist resume {run.name}` goes on", file=sys.stderr)
@@ -132,8 +163,7 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
         print_json(options, facts_of(run))
         return FAILED
     finally:
-        if bar is not None:
-            bar.close()
+        progress.close()
         if placing is not None and not run.status.state == "COMPLETED":
             placing.terminate()
     facts = facts_of(run)
