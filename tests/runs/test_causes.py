@@ -1,5 +1,7 @@
 """Each suspect names the field and its value when it is guilty, and says nothing of the recipe for digits."""
 
+import dataclasses
+
 import pytest
 from synthetic import facts
 
@@ -41,7 +43,7 @@ GUILTY = [
         for name, rate in HIGH_RATE.items()
     ),
 ]
-SUSPECTS = [*dict.fromkeys(case[0] for case in GUILTY), why.small_batch, why.no_jitter]
+SUSPECTS = [*dict.fromkeys(case[0] for case in GUILTY), why.small_batch, why.same_light]
 
 
 def asked(changes, *strongest):
@@ -101,18 +103,18 @@ def test_a_batch_of_fewer_images_than_classes_is_named(batch_size, told):
     ],
 )
 def test_views_that_keep_the_light_are_named(changes, told):
-    found = list(why.no_jitter(asked(changes, "brightness")))
+    found = list(why.same_light(asked(changes, "brightness")))
     assert bool(found) == told
     assert all("views.jitter_probability" in cause.advice for cause in found)
-    assert list(why.no_jitter(asked(changes, "blur"))) == []
+    assert list(why.same_light(asked(changes, "blur"))) == []
 
 
 def test_views_that_keep_the_blur_are_named_where_classes_follow_it():
     still = {"views.blur_probability": (0.0, 0.0)}
-    (cause,) = why.no_blur(asked(still, "blur"))
+    (cause,) = why.same_blur(asked(still, "blur"))
     assert "views.blur_probability" in cause.advice
-    assert list(why.no_blur(asked(still, "contrast"))) == []
-    assert list(why.no_blur(asked({"views.blur_probability": (0.5, 0.0)}, "blur"))) == []
+    assert list(why.same_blur(asked(still, "contrast"))) == []
+    assert list(why.same_blur(asked({"views.blur_probability": (0.5, 0.0)}, "blur"))) == []
 
 
 def test_more_diversity_is_what_is_left_and_starts_from_the_weight_there_is():
@@ -126,3 +128,17 @@ def test_suspects_are_heard_in_their_order():
     first, second = causes(guilty, why.no_final_norm, why.no_diversity, why.no_sharpness)
     assert "network.final_norm" in first.sentence and "objective.sharpness_weight" in second.sentence
     assert field_value(guilty.recipe, "network.final_norm") == "none"
+
+
+def test_views_that_keep_colors_are_named_where_classes_follow_them():
+    still = {"views.hue": 0.0, "views.saturation": 0.0, "views.gray_probability": 0.0}
+    (cause,) = why.same_hue(asked(still, "red-green"))
+    assert "views.hue" in cause.advice
+    assert list(why.same_hue(asked(still, "brightness"))) == []
+    assert list(why.same_hue(asked({**still, "views.gray_probability": 0.2}, "blue-yellow"))) == []
+
+
+def test_a_term_of_ones_own_that_is_no_number_is_named():
+    (cause,) = why.own_term(dataclasses.replace(asked({"objective.extra": "mine.py:term"}), nonfinite=("train/extra",)))
+    assert "mine.py:term" in cause.sentence
+    assert list(why.own_term(asked({}))) == []

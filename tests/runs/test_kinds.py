@@ -135,6 +135,27 @@ CASES = [
         informed((kinds.SURE + NEAR) * BEST),
         informed((kinds.SURE - NEAR) * BEST),
     ),
+    (
+        "partial_already",
+        "partial collapse",
+        {"step": kinds.EARLY_STEPS - 1},
+        {"diversity": math.log((kinds.VERY_FEW - NEAR) * C)},
+        {"diversity": math.log((kinds.VERY_FEW + NEAR) * C)},
+    ),
+    (
+        "partial_already",
+        "partial collapse",
+        {"live_classes": 1.0},
+        {"step": kinds.EARLY_STEPS // 2},
+        {"step": kinds.EARLY_STEPS // 2 - 1},
+    ),
+    (
+        "dimensional",
+        "dimensional collapse",
+        {"start": {"watch/effective_rank": 100.0, "watch/centered_rank": 100.0}},
+        {"watch": {"watch/effective_rank": kinds.CONE - NEAR, "watch/centered_rank": 90.0}},
+        {"watch": {"watch/effective_rank": kinds.CONE + NEAR, "watch/centered_rank": 90.0}},
+    ),
     ("noise", "overconfident noise", APART, {"stability": 0.0}, {"stability": math.nan}),
     (
         "inconsistent",
@@ -146,9 +167,9 @@ CASES = [
     (
         "inconsistent",
         "inconsistent views",
-        {"consistency": 2.0, "num_classes": 4},
-        {"agreement": kinds.CHANCES / 4 - NEAR},
-        {"agreement": kinds.CHANCES / 4 + NEAR},
+        {"consistency": 2.0, "num_classes": 3},
+        {"agreement": kinds.CHANCES / 3 - NEAR},
+        {"agreement": kinds.CHANCES / 3 + NEAR},
     ),
     ("inconsistent", "inconsistent views", APART, {"consistency": 1.5}, {"consistency": 0.5}),
     (
@@ -284,7 +305,13 @@ def test_evidence_has_a_unit_and_a_line_to_hold_it_against():
     shares = {"consistency": 0.2, "sharpness": 0.3, "diversity": 0.5}
     full = facts(lit(brightness=0.2), watch=watch, start=watch, gradient_shares=shares)
     rows = {row.name: row for row in evidence(full)}
-    assert {*watch, "watch/brightness_explains", "train/sharpness_gradient_share", "train/row_std"} <= set(rows)
+    assert {
+        *watch,
+        "watch/explained_by_brightness",
+        "watch/explained_by_all",
+        "train/sharpness_gradient_share",
+        "train/row_std",
+    } <= set(rows)
     for row in rows.values():
         assert row.unit in UNITS and row.reference is not None and math.isfinite(row.reference) and row.meaning
     for row in (row for row in rows.values() if row.unit == "share"):

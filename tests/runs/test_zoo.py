@@ -51,13 +51,15 @@ def test_settings_run_alike_everywhere():
         assert specimen.cause
 
 
-def row(name="a", truth="healthy", said="healthy", *, seed=0, arrived=None, flagged=None, delay=None, false_alarm=None):
-    return ZooRow(name, seed, truth, said, truth == said, arrived, flagged, delay, false_alarm, 1.0)
+def row(name="a", truth="healthy", said="healthy", *, seed=0, **more):
+    values = {"arrived": None, "flagged": None, "alarmed": None, "withdrawn": None, "delay": None, **more}
+    return ZooRow(name=name, seed=seed, truth=truth, said=said, right=truth == said, seconds=1.0, **values)
 
 
 ROWS = (
     row("well"),
-    row("cried wolf", false_alarm=120, flagged=120),
+    row("cried wolf", alarmed=120, withdrawn=120),
+    row("slid", withdrawn=130),
     row("flat", "uniform collapse", "uniform collapse", arrived=100, flagged=110, delay=0.03),
     row("flat", "uniform collapse", "uniform collapse", seed=1, arrived=100, flagged=90, delay=-0.03),
     row("slow", "uniform collapse", "one-class collapse", arrived=100, flagged=200, delay=0.3),
@@ -67,9 +69,9 @@ ROWS = (
 
 def test_rows_are_counted():
     result = ZooResult(ROWS)
-    assert (result.total, result.right, result.false_alarms, result.late) == (6, 4, 1, 2)
+    assert (result.total, result.right, result.false_alarms, result.late) == (7, 5, 1, 2)
     assert result.confusion == {
-        "healthy": {"healthy": 2},
+        "healthy": {"healthy": 3},
         "uniform collapse": {"uniform collapse": 2, "one-class collapse": 1},
         "partial collapse": {"healthy": 1},
     }
@@ -83,7 +85,9 @@ def test_a_failure_is_in_time_within_its_share_of_the_steps(delay, in_time):
 
 
 def test_the_table_holds_the_confusion_the_delays_and_what_went_wrong():
-    head, rule, *lines = ZooResult(ROWS, left_out=("clothes",)).table().splitlines()
+    head, rule, *lines = (
+        ZooResult(ROWS, left_out=("clothes",), unfinished=("run lost is stopped",)).table().splitlines()
+    )
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, rule, *lines[:3])]
     assert {len(line) for line in cells} == {len(cells[0])}
     assert cells[0][:2] == ["what it was", "runs"] and cells[0][2:-1] == [
@@ -94,12 +98,14 @@ def test_the_table_holds_the_confusion_the_delays_and_what_went_wrong():
     ]
     by_kind = {line[0]: line[1:] for line in cells[2:]}
     assert by_kind["uniform collapse"] == ["3", "", "2", "", "1", "+0.03 (-0.03 … +0.30)"]
-    assert by_kind["healthy"] == ["2", "2", "", "", "", ""]
+    assert by_kind["healthy"] == ["3", "3", "", "", "", ""]
     words = "\n".join(lines[3:])
-    assert "4 of 6 runs named right (66.7%)" in words and "called ill at any time: 1" in words
+    assert "5 of 7 runs named right (71.4%)" in words and "at any time: 1" in words
+    assert "False alarms: cried wolf (seed 0) at step 120." in words
+    assert "called a plateau for a while: slid (seed 0) at step 130." in words
     assert "slow (seed 0): uniform collapse, called one-class collapse" in words
     assert "slow (seed 0): +0.30" in words and "unseen (seed 0): never flagged" in words
-    assert "clothes" in words
+    assert "clothes" in words and "run lost is stopped" in words
 
 
 def test_an_empty_zoo_has_a_table_too():
@@ -112,10 +118,10 @@ def test_the_json_holds_plain_values_that_come_back():
     result = ZooResult(ROWS, left_out=("clothes",))
     plain = result.as_json()
     assert json.loads(json.dumps(plain)) == plain
-    assert (plain["total"], plain["right"], plain["false_alarms"], plain["late"]) == (6, 4, 1, 2)
+    assert (plain["total"], plain["right"], plain["false_alarms"], plain["late"]) == (7, 5, 1, 2)
     assert plain["left_out"] == ["clothes"]
-    assert [one["in_time"] for one in plain["rows"]] == [True, True, True, True, False, False]
-    assert ZooRow(**{name: plain["rows"][2][name] for name in ZooRow._fields}) == ROWS[2]
+    assert [one["in_time"] for one in plain["rows"]] == [True, True, True, True, True, False, False]
+    assert ZooRow(**{name: plain["rows"][3][name] for name in ZooRow._fields}) == ROWS[3]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from synthetic import make_run
 
-from twist.runs.kinds import DIRECTIONS, EXPLAINED, EXPLAINED_TOGETHER, STILL_ROWS
+from twist.runs.kinds import EXPLAINED, EXPLAINED_TOGETHER, STILL_ROWS, few_directions
 from twist.runs.record import RunRecord
 from twist.runs.shortcuts import shortcut_at
 from twist.view import diagnostics
@@ -51,7 +51,7 @@ def test_the_norm_of_the_gradient_stands_below_the_line_where_it_is_clipped():
 
 def test_the_rank_has_its_cap():
     figure = diagnostics.effective_ranks(table(effective_rank=[20.0, 30]), or_empty(None), SCENE, 200, 64)
-    assert [shape.y0 for shape in figure.layout.shapes] == [64, DIRECTIONS * SCENE.num_classes]
+    assert [shape.y0 for shape in figure.layout.shapes] == [64, few_directions(SCENE.num_classes)]
     assert "200 views, 64 features" in words(figure)
 
 

@@ -175,23 +175,46 @@ def no_backbone_norm(facts: Facts) -> Iterator[Cause]:
         )
 
 
-def no_blur(facts: Facts) -> Iterator[Cause]:
+def own_term(facts: Facts) -> Iterator[Cause]:
+    """A person's own term that became no number."""
+    if "train/extra" in facts.nonfinite:
+        yield Cause(
+            f"objective.extra ({facts.recipe.objective.extra}) became no number.",
+            "See what objective.extra makes of ordinary logits.",
+        )
+
+
+def same_light(facts: Facts) -> Iterator[Cause]:
+    """Views that leave the light of an image as it is, where the classes follow light."""
+    views = facts.recipe.views
+    still = views.jitter_probability == 0 or (views.brightness == 0 and views.contrast == 0)
+    if still and _strongest(facts) in ("brightness", "contrast"):
+        yield Cause(
+            "The views leave brightness and contrast as they are, so both tell two views of an image from others.",
+            "Set views.jitter_probability to 0.8, views.brightness and views.contrast to 0.4.",
+        )
+
+
+def same_hue(facts: Facts) -> Iterator[Cause]:
+    """Views that leave the colors of an image as they are, where the classes follow color."""
+    views = facts.recipe.views
+    still = views.jitter_probability == 0 or (views.hue == 0 and views.saturation == 0)
+    if still and views.gray_probability == 0 and _strongest(facts) in ("red-green", "blue-yellow"):
+        yield Cause(
+            "The views leave hue and saturation as they are, so color tells two views of an image from others.",
+            "Set views.jitter_probability to 0.8, views.hue to 0.1, views.saturation to 0.2.",
+        )
+
+
+def same_blur(facts: Facts) -> Iterator[Cause]:
     """Views that leave the blur of an image as it is, where the classes follow blur."""
-    if max(facts.recipe.views.blur_probability) == 0 and any(
-        found.strongest == "blur" for found in facts.shortcuts[:1]
-    ):
+    if _strongest(facts) == "blur" and max(facts.recipe.views.blur_probability) == 0:
         yield Cause(
             "The views leave every image as sharp as it is, so its blur tells two views of it from others.",
             "Set views.blur_probability to 0.5,0.5.",
         )
 
 
-def no_jitter(facts: Facts) -> Iterator[Cause]:
-    """Views that leave the light of an image as it is, where the classes follow light."""
-    views = facts.recipe.views
-    still = views.jitter_probability == 0 or (views.brightness == 0 and views.contrast == 0)
-    if still and any(found.strongest != "blur" for found in facts.shortcuts[:1]):
-        yield Cause(
-            "The views leave brightness and contrast as they are, so both tell two views of an image from others.",
-            "Set views.jitter_probability to 0.8, views.brightness and views.contrast to 0.4.",
-        )
+def _strongest(facts: Facts) -> str:
+    """The statistic that explains most of the newest assignment; empty where that is unknown."""
+    return next((found.strongest for found in facts.shortcuts), "")

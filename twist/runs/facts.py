@@ -19,8 +19,11 @@ from twist.runs.shortcuts import Shortcut, image_statistics, shortcut_at
 from twist.runs.store import RecordError
 
 LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
+ENDS_A_RUN = (*LOSS_TERMS, "train/gradient_norm", "train/extra")
 # Numbers are medians over this last share of the steps: one odd batch decides nothing.
 WINDOW_SHARE = 0.1
+# A snapshot is fresh when it was taken after this share of the steps.
+FRESH_SHARE = 0.8
 STABILITY_TIMES = 3
 # Fewer watch images than this say nothing of classes: the numbers made from them are left out.
 FEWEST_WATCHED = 10
@@ -41,8 +44,11 @@ class Facts:
     top, cap, floor
         Reference lines: entropy of the uniform distribution as the loss sees it, cap of the mutual information, least
         sharpness behind the final norm.
-    consistency, sharpness, diversity, agreement, row_std, live_classes, largest_share
+    consistency, sharpness, diversity, row_std, live_classes, largest_share
         Medians of the training batches over the last tenth of the steps.
+    agreement
+        Share of images whose two views fall into one class: of all their visits in training between the last two
+        snapshots where those are fresh, else the median of the batches, which hold few images each.
     start_information
         Mutual information of the first batches on record.
     start
@@ -128,6 +134,9 @@ class Timeline:
         self._snapshot_steps = snapshots.index.to_numpy(np.int64)
         self._snapshots = {name: _numbers(snapshots, name) for name in snapshots.columns if name.startswith("watch/")}
         self._start = record.last("start") or {}
+        information = self._column("train/diversity") - self._column("train/sharpness")
+        known = np.flatnonzero(np.isfinite(information))[:3]
+        self._first = [(int(self.steps[row]), float(information[row])) for row in known]
         self._on_disk = record.snapshot_steps()
         self._shortcut_of = functools.cache(functools.partial(shortcut_at, record))
         self._num_watch, self._watch_problem = _count_watch(record)
@@ -146,8 +155,7 @@ class Timeline:
         recipe, objective = self.recipe, self.recipe.objective
         num_classes = recipe.network.num_classes
         batch_size = int(self._start.get("batch_size", recipe.optim.batch_size))
-        information = self._column("train/diversity") - self._column("train/sharpness")
-        first = information[np.isfinite(information) & (self.steps <= now)][:3]
+        first = [value for step, value in self._first if step <= now]
         snapshots = [each for each in self._on_disk if each <= now]
         told = self._num_watch == 0 or self._num_watch >= FEWEST_WATCHED
         trained = tuple(each for each in snapshots if each > 0 and told)
@@ -167,7 +175,7 @@ class Timeline:
             sharpness=self._median("train/sharpness", now),
             diversity=self._median("train/diversity", now),
             start_information=float(np.median(first)) if len(first) else math.nan,
-            agreement=self._median("train/agreement", now),
+            agreement=self._agreement(now),
             row_std=self._median("train/row_std", now),
             live_classes=num_classes - self._median("train/dead_classes", now),
             largest_share=self._median("train/largest_class_share", now),
@@ -184,14 +192,14 @@ class Timeline:
         return self._columns.get(name, np.full(len(self.steps), math.nan))
 
     @staticmethod
-    def _seen(steps: np.ndarray, now: int) -> int:
+    def _seen(steps: np.ndarray, now: float) -> int:
         return int(np.searchsorted(steps, now, side="right"))
 
     def _median(self, name: str, now: int) -> float:
         """Median over the last steps; the newest number where that window holds none, as of numbers seldom recorded."""
-        count = self._seen(self.steps, now)
+        begin, count = (self._seen(self.steps, step) for step in ((1 - WINDOW_SHARE) * now, now))
         values = self._column(name)[:count]
-        recent = values[self.steps[:count] > (1 - WINDOW_SHARE) * now]
+        recent = values[begin:]
         recent = recent[np.isfinite(recent)]
         if len(recent) == 0:
             recent = values[np.isfinite(values)][-1:]
@@ -207,6 +215,14 @@ class Timeline:
         found = [stability_between(self.record, *pair) for pair in pairs]
         known = [value for value in found if not math.isnan(value)]
         return sum(known) / len(known) if len(known) >= 2 else math.nan
+
+    def _agreement(self, now: int) -> float:
+        count = self._seen(self._snapshot_steps, now)
+        if count and self._snapshot_steps[count - 1] >= FRESH_SHARE * now:
+            of_visits = self._snapshots.get("watch/agreement", np.full(count, math.nan))[count - 1]
+            if np.isfinite(of_visits):
+                return float(of_visits)
+        return self._median("train/agreement", now)
 
     def _gradient_shares(self, now: int) -> dict[str, float]:
         norms = {
@@ -276,7 +292,7 @@ def _holds_a_loss(event: dict[str, Any]) -> bool:
 def _nonfinite(events: list[dict[str, Any]], now: int) -> tuple[str, ...]:
     """Names of what is not finite in the newest of these events: a step that was lost and made good says nothing."""
     newest: dict[str, Any] = next((event for event in reversed(events) if event["step"] <= now), {})
-    return tuple(name for name in newest.get("nonfinite", ()) if name in LOSS_TERMS or name.startswith("watch/"))
+    return tuple(name for name in newest.get("nonfinite", ()) if name in ENDS_A_RUN or name.startswith("watch/"))
 
 
 def _count_watch(record: RunRecord) -> tuple[int, str]:

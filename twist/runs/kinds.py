@@ -9,8 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Literal, NamedTuple
 
-import numpy as np
-
 from twist.runs import causes as why
 from twist.runs.bounds import log_classes
 from twist.runs.causes import Cause, causes
@@ -42,26 +40,27 @@ SAME, FLAT, ONE_CLASS, SHARP, SHARP_IF_SAME = 0.005, 0.98, 0.1, 0.05, 0.5
 LARGEST = 0.9
 #: Share of its first information below which a run has lost it.
 KEPT_INFORMATION = 0.2
-#: Share of the classes that a batch could use below which few are live.
-FEW = 0.3
+#: Share of the classes that a batch could use below which few are live, and below which that is said from half of the
+#: early steps on.
+FEW, VERY_FEW = 0.3, 0.25
 #: Agreement of two views below which they disagree, or this multiple of chance where that is more; and the divergence,
 #: nats, and share of log C in information, above which it matters.
-AGREE, CHANCES, DIVERGE, TOLD = 0.3, 1.5, 1.0, 0.1
+AGREE, CHANCES, DIVERGE, TOLD = 0.4, 1.5, 1.0, 0.1
 #: Share of the images that must keep their class from one snapshot to the next where views disagree; and where they
 #: agree, in a run that is as sure of its classes as `SURE` of what can be.
 STABLE, STABLE_WHEN_SURE, SURE = 0.6, 0.4, 0.75
 #: Spread of a sample's logits below which its distribution is flat, whatever the norm does to the columns.
 STILL_ROWS = 0.2
 #: Directions per class below which features are too few; share of the first snapshot's directions, with and without
-#: the one that all images have in common, that must be lost.
-DIRECTIONS, LOST = 0.4, 0.5
+#: the one that all images have in common, that must be lost; and the rank below which that one dwarfs all others.
+DIRECTIONS, LOST, CONE = 0.4, 0.5, 1.5
 #: Share of the assignment's entropy that one low-level statistic may explain, and all of them together.
 EXPLAINED, EXPLAINED_TOGETHER = 0.35, 0.45
 #: Share of log C that the cap log N of a batch must reach, and share of what C classes allow that must be learned.
 ROOM, ATTAINED = 0.6, 0.5
 #: Share of the cap below which information is near nothing; nats within which it is where it began; and share of what
 #: can be below which that is no success.
-NEAR_NOTHING, UNMOVED, LITTLE = 0.05, 0.05, 0.4
+NEAR_NOTHING, UNMOVED, LITTLE = 0.075, 0.05, 0.4
 
 
 _FAILED = "It ended in an error: `twist show` says which."
@@ -89,7 +88,7 @@ def not_finite(facts: Facts) -> Finding | None:
     """A loss term or a number of a snapshot that is none. First of all: argmax of a row of NaN is class 0, always."""
     if not facts.nonfinite:
         return None
-    found = causes(facts, why.high_rate)
+    found = causes(facts, why.own_term, why.high_rate)
     return _finding(
         "not finite",
         f"At step {facts.step} {', '.join(facts.nonfinite)} {'is' if len(facts.nonfinite) == 1 else 'are'} not finite: "
@@ -146,7 +145,7 @@ def too_early(facts: Facts) -> Finding | None:
         advice = {"stopped": "Resume it.", "failed": _FAILED}.get(facts.end_reason, advice)
     else:
         sentence = f"{_steps(facts.step)} are done; before {needed} the loss terms say more about the start."
-        advice = "Wait."
+        advice = "Wait; resume it if its process is gone."
     return Finding("too early to say", "Too early to say", sentence, advice)
 
 
@@ -166,10 +165,10 @@ def batch_too_small(facts: Facts) -> Finding | None:
 
 def partial(facts: Facts) -> Finding | None:
     """Few classes are live."""
-    reachable = min(facts.num_classes, facts.batch_size)
-    live = float(np.nanmin([facts.perplexity, facts.live_classes]))
-    if not live < FEW * reachable:
+    if not live_share(facts) < FEW:
         return None
+    reachable = min(facts.num_classes, facts.batch_size)
+    live = live_share(facts) * reachable
     return _finding(
         "partial collapse",
         f"Only about {live:.1f} of {facts.num_classes} classes are in use; {reachable} could be.",
@@ -177,11 +176,15 @@ def partial(facts: Facts) -> Finding | None:
     )
 
 
+def partial_already(facts: Facts) -> Finding | None:
+    """Hardly any class is live in a run that is otherwise too young for a word."""
+    young = EARLY_STEPS / 2 <= facts.step < EARLY_STEPS and not _in_warmup(facts)
+    return partial(facts) if young and live_share(facts) < VERY_FEW else None
+
+
 def noise(facts: Facts) -> Finding | None:
     """Sharp and diverse, but the same image is in another class soon after, and mostly so is its other view."""
-    sure = facts.information > SURE * facts.best_information
-    needed = STABLE if _views_disagree(facts) else STABLE_WHEN_SURE if sure else 0.0
-    if not facts.stability < needed:
+    if not facts.stability < needed_stability(facts):
         return None
     agree = "" if math.isnan(facts.agreement) else f", and two views of one agree in {facts.agreement:.0%} of the cases"
     return _finding(
@@ -209,12 +212,12 @@ def inconsistent(facts: Facts) -> Finding | None:
 def dimensional(facts: Facts) -> Finding | None:
     """The features span fewer directions than their classes need, and fewer than at the start."""
     rank, at_start = facts.watch.get("watch/effective_rank"), facts.start.get("watch/effective_rank")
-    if rank is None or at_start is None or not rank < min(DIRECTIONS * facts.num_classes, LOST * at_start):
+    if rank is None or at_start is None or not rank < few_directions(facts.num_classes, at_start):
         return None
     centered, then = facts.watch.get("watch/centered_rank"), facts.start.get("watch/centered_rank")
     shared = ""
     if centered is not None and then is not None:
-        if not centered < LOST * then:  # an offset alone, beside which images differ as much as ever
+        if not centered < LOST * then and rank > CONE:  # an offset, beside which images differ as much as ever
             return None
         shared = f"; without the one that all images share {centered:.0f} of {then:.0f}"
     return _finding(
@@ -239,7 +242,7 @@ def shortcut(facts: Facts) -> Finding | None:
     return _finding(
         "shortcut",
         f"{what}: the classes follow that, not what an image shows, unless it is what you look for.",
-        causes(facts, why.no_jitter, why.no_blur, why.strong_views),
+        causes(facts, why.same_light, why.same_blur, why.same_hue, why.strong_views),
         f"Make the views differ more in {found.strongest}: raise {_ANSWERS[found.strongest]}.",
     )
 
@@ -275,7 +278,9 @@ def healthy(facts: Facts) -> Finding:
     elif completed:
         advice = "Nothing needs to change; look at the classes. A longer run (optim.epochs) may sharpen them further."
     else:
-        advice = {None: "Let it go on.", "failed": _FAILED}.get(facts.end_reason, "Resume it.")
+        advice = {None: "Let it go on; resume it if its process is gone.", "failed": _FAILED}.get(
+            facts.end_reason, "Resume it."
+        )
     return Finding(
         "healthy",
         "Healthy" if completed else "Healthy so far",
@@ -290,6 +295,7 @@ RULES: tuple[Callable[[Facts], Finding | None], ...] = (
     not_finite,
     uniform,
     one_class,
+    partial_already,
     too_early,
     batch_too_small,
     partial,
@@ -300,6 +306,29 @@ RULES: tuple[Callable[[Facts], Finding | None], ...] = (
     plateau,
     healthy,
 )
+
+
+def live_share(facts: Facts) -> float:
+    """Share of the classes that a batch could use which are live: by perplexity, or by count where that is less."""
+    counts = [count for count in (facts.perplexity, facts.live_classes) if not math.isnan(count)]
+    return min(counts, default=math.nan) / min(facts.num_classes, facts.batch_size)
+
+
+def needed_stability(facts: Facts) -> float:
+    """Share of the images that must keep their class here; 0 while a run that agrees is not sure of its classes yet."""
+    if _views_disagree(facts):
+        return STABLE
+    return STABLE_WHEN_SURE if facts.information > SURE * facts.best_information else 0.0
+
+
+def needed_agreement(facts: Facts) -> float:
+    """Agreement of two views below which they disagree: chance agrees in 1/C of the cases, much for a few classes."""
+    return max(AGREE, CHANCES / facts.num_classes)
+
+
+def few_directions(num_classes: int, at_start: float = math.inf) -> float:
+    """Directions below which features are too few, for so many classes and from so many in the first snapshot."""
+    return min(DIRECTIONS * num_classes, LOST * at_start)
 
 
 def _finding(kind: Kind, sentence: str, found: Sequence[Cause], otherwise: str = "") -> Finding:
@@ -335,10 +364,8 @@ def _in_warmup(facts: Facts) -> bool:
 
 
 def _views_disagree(facts: Facts) -> bool:
-    # Chance agrees in 1/C of the cases, which for a few classes is above 0.3.
-    expected = max(AGREE, CHANCES / facts.num_classes)
     sharp_and_diverse = facts.information > TOLD * facts.top
-    return facts.agreement < expected and facts.consistency > DIVERGE and sharp_and_diverse
+    return facts.agreement < needed_agreement(facts) and facts.consistency > DIVERGE and sharp_and_diverse
 
 
 def _explains_much(found: Shortcut) -> bool:

@@ -21,10 +21,11 @@ from twist.runs.status import end_record, read_status
 #: All but one in twenty images give no class more than this multiple of 1/C: flat; more than the second: not even that
 #: far from flat.
 FLAT_TIMES, NEARLY_FLAT_TIMES = 1.5, 5.0
-CROWDED_SHARE = 0.8  # of the images in one class
+CROWDED_SHARE = 0.85  # of the images in one class
 FEW_SHARE = 0.25  # of the classes hold 19 of 20 images
 PAIRS_APART = 0.4  # of the visits of an image, at most, put its two views into one class
 FLIPPING = 0.6  # adjusted mutual information of one snapshot's assignment with the next
+MATCHED = 0.5  # adjusted mutual information with the labels above which a run has learned what an image shows
 CONE = 0.9  # mean cosine of the features of two images
 TINY_BATCH = 8  # times more classes than images in a batch
 LEARNED = 0.03  # kNN accuracy above that of the untrained network; half of it is the error of some 500 images
@@ -55,13 +56,15 @@ def truth(run: Run) -> Truth:
     Raises
     ------
     ValueError
-        When the run has no labels or fewer than two snapshots: then nothing is known but how it ended.
+        When the run has not ended well, or has no labels, probes or second snapshot: then nothing is known of it.
     """
     record = run.record
     record.poll()
     status = read_status(run.path)
     if status.state == "FAILED" and end_record(run.path, status.attempt).get("type") == "NotFiniteError":
         return Truth("not finite", "train/total", status.step)
+    if status.state != "COMPLETED":
+        raise ValueError(f"run {run.name} is {status}: only a run that has ended shows what it is")
     kind = _kind(record)
     quantity = _QUANTITIES.get(kind, "")
     return Truth(kind, quantity, _arrived(record, quantity) if quantity else None)
@@ -99,16 +102,18 @@ def _kind(record: RunRecord) -> Kind:
         return "batch too small"
     if int((usage.cumsum() < 0.95).sum()) + 1 <= FEW_SHARE * num_classes:
         return "partial collapse"
-    if last.agreement is not None and np.nanmean(last.agreement) < PAIRS_APART and clearest > NEARLY_FLAT_TIMES:
+    by_labels = adjusted_mutual_info_score(watch.labels, last.assignment)
+    apart = last.agreement is not None and np.nanmean(last.agreement) < PAIRS_APART
+    if apart and clearest > NEARLY_FLAT_TIMES and by_labels < MATCHED:
         same = adjusted_mutual_info_score(before.assignment, last.assignment)
         return "overconfident noise" if same < FLIPPING else "inconsistent views"
     if _mean_cosine(np.asarray(last.features, np.float64)) > CONE:
         return "dimensional collapse"
-    by_labels = adjusted_mutual_info_score(watch.labels, last.assignment)
     by_light = shortcut_at(record, steps[-1])
     if by_light is not None and max(by_light.together, *by_light.explained.values()) > by_labels:
         return "shortcut"
-    if clearest < NEARLY_FLAT_TIMES and probes.iloc[-1] <= probes.iloc[0] + LEARNED:
+    unlearned = by_labels < MATCHED and probes.iloc[-1] <= probes.iloc[0] + LEARNED
+    if clearest < NEARLY_FLAT_TIMES and unlearned:
         return "plateau near uniform"
     return "healthy"
 

@@ -107,7 +107,7 @@ def verdict(record: RunRecord, step: int | None = None) -> Verdict:
         raise RecordError(f"run {record.name} has no step {step}: give 0 to {timeline.last_step}, its newest on record")
     facts = timeline.at(step)
     found = _judge(facts)
-    since = _since(timeline, facts.step, found)
+    since = None if found.kind == "too early to say" else _since(timeline, facts.step, found)
     return _verdict(facts, found, since)._replace(missing=tuple(timeline.missing(facts.step)))
 
 

@@ -37,11 +37,13 @@ class ZooRow(NamedTuple):
     arrived
         Step from which hindsight sees the failure; None for a healthy run.
     flagged
-        First step at which the verdict said that something is wrong; None when it never did.
+        First step from which on the verdict says that something is wrong, up to the end; None when it does not.
+    alarmed
+        First step at which it sounded an alarm, which a plateau is not; None when it never did.
+    withdrawn
+        First step at which it said that something is wrong and took it back; None when it never did.
     delay
         From one to the other, as a share of all steps; negative when flagged before; None for a healthy run.
-    false_alarm
-        First step at which a run that ended healthy was called something else than healthy, or too early to say.
     seconds
         Of training.
     """
@@ -53,9 +55,15 @@ class ZooRow(NamedTuple):
     right: bool
     arrived: int | None
     flagged: int | None
+    alarmed: int | None
+    withdrawn: int | None
     delay: float | None
-    false_alarm: int | None
     seconds: float
+
+    @property
+    def false_alarm(self) -> bool:
+        """Whether an alarm was ever sounded in a run that ended healthy."""
+        return self.truth == "healthy" and self.alarmed is not None
 
     @property
     def in_time(self) -> bool:
@@ -75,10 +83,13 @@ class ZooResult:
         One for each run.
     left_out
         Names of the settings whose images are missing here.
+    unfinished
+        What became of the runs that have no end to judge.
     """
 
     rows: tuple[ZooRow, ...]
     left_out: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()
 
     @property
     def total(self) -> int:
@@ -92,8 +103,8 @@ class ZooResult:
 
     @property
     def false_alarms(self) -> int:
-        """Healthy runs that were called ill at any time."""
-        return sum(row.false_alarm is not None for row in self.rows)
+        """Healthy runs in which an alarm was sounded at any time."""
+        return sum(row.false_alarm for row in self.rows)
 
     @property
     def late(self) -> int:
@@ -127,7 +138,8 @@ class ZooResult:
             "confusion": self.confusion,
             "delays": self.delays,
             "left_out": list(self.left_out),
-            "rows": [{**row._asdict(), "in_time": row.in_time} for row in self.rows],
+            "unfinished": list(self.unfinished),
+            "rows": [{**row._asdict(), "in_time": row.in_time, "false_alarm": row.false_alarm} for row in self.rows],
         }
 
     def table(self) -> str:
@@ -145,13 +157,22 @@ class ZooResult:
         share = f" ({self.right / self.total:.1%})" if self.total else ""
         lines.append("")
         lines.append(
-            f"{self.right} of {self.total} runs named right{share}; healthy runs called ill at any time: "
+            f"{self.right} of {self.total} runs named right{share}; false alarms in healthy runs at any time: "
             f"{self.false_alarms}; failures flagged later than {IN_TIME:.0%} of all steps after hindsight: {self.late}."
         )
         wrong = [f"{row.name} (seed {row.seed}): {row.truth}, called {row.said}" for row in self.rows if not row.right]
         lines += [f"Named wrong: {'; '.join(wrong)}."] if wrong else []
         late = [f"{row.name} (seed {row.seed}): {_spell(row.delay)}" for row in self.rows if not row.in_time]
         lines += [f"Late: {'; '.join(late)}."] if late else []
+        alarms = [f"{row.name} (seed {row.seed}) at step {row.alarmed}" for row in self.rows if row.false_alarm]
+        lines += [f"False alarms: {'; '.join(alarms)}."] if alarms else []
+        slides = [
+            f"{row.name} (seed {row.seed}) at step {row.withdrawn}"
+            for row in self.rows
+            if row.truth == "healthy" and row.withdrawn is not None and not row.false_alarm
+        ]
+        lines += [f"Healthy, and called a plateau for a while: {'; '.join(slides)}."] if slides else []
+        lines += [f"Not counted, since they did not end: {'; '.join(self.unfinished)}."] if self.unfinished else []
         if self.left_out:
             names = ", ".join(self.left_out)
             lines.append(f"Left out, since Fashion-MNIST is not here: {names}; with download they are run too.")
@@ -213,16 +234,29 @@ def run_zoo(
         on_done=say,
         on_progress=on_progress,
     )
-    rows = [row_of(specimen.name, seed, run) for (specimen, seed), run in zip(pairs, runs, strict=True)]
-    return ZooResult(tuple(rows), left_out)
+    rows, unfinished = [], []
+    for (specimen, seed), run in zip(pairs, runs, strict=True):
+        try:
+            rows.append(row_of(specimen.name, seed, run))
+        except ValueError as error:
+            unfinished.append(str(error))
+    return ZooResult(tuple(rows), left_out, tuple(unfinished))
 
 
 def row_of(name: str, seed: int, run: Run) -> ZooRow:
-    """A run that has ended, its verdicts held against what it showed."""
+    """A run that has ended, its verdicts held against what it showed.
+
+    Raises
+    ------
+    ValueError
+        When the run has not ended, or ended by an error of its own: says so.
+    """
     shown, said, history = truth(run), verdict(run.record), verdict_history(run.record)
     total = (run.record.last("start") or {}).get("total_steps") or 1
-    bad = next((one.step for one in history if _complains(one)), None)
-    delay = None if shown.arrived is None or bad is None else round((bad - shown.arrived) / total, 4)
+    complaints = [one.step for one in history if _complains(one)]
+    well = [one.step for one in history if not _complains(one)]
+    lasting = [step for step in complaints if not well or step > well[-1]]
+    flagged = lasting[0] if lasting else None
     return ZooRow(
         name=name,
         seed=seed,
@@ -230,9 +264,10 @@ def row_of(name: str, seed: int, run: Run) -> ZooRow:
         said=said.kind,
         right=said.kind == shown.kind,
         arrived=shown.arrived,
-        flagged=bad,
-        delay=delay,
-        false_alarm=bad if shown.kind == "healthy" else None,
+        flagged=flagged,
+        alarmed=next((one.step for one in history if one.alarm), None),
+        withdrawn=next((step for step in complaints if step not in lasting), None),
+        delay=None if shown.arrived is None or flagged is None else round((flagged - shown.arrived) / total, 4),
         seconds=round(run.record.train_seconds, 1),
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twist.runs.kinds import DIRECTIONS, STILL_ROWS
+from twist.runs.kinds import STILL_ROWS, few_directions
 from twist.view.labels import spread
 from twist.view.lines import PALETTE, Axis, Line, Reference, lines_panel
 from twist.view.panels import Panel, single
@@ -110,7 +111,9 @@ def rank_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, num
     cap = min(num_rows, num_features)
     top = max([cap, *(float(line.y.max()) for line in lines if len(line.y)), 1])
     references = [Reference(cap, f"most in a batch: {num_rows:,} views, {num_features:,} features")] if cap else []
-    references.append(Reference(DIRECTIONS * scene.num_classes, f"few for {scene.num_classes:,} classes"))
+    _, ranks = known(snapshots, "watch/effective_rank")
+    few = few_directions(scene.num_classes, float(ranks[0]) if len(ranks) else math.inf)
+    references.append(Reference(few, f"few for {scene.num_classes:,} classes"))
     axis = Axis("effective rank, directions", 0, 1.12 * top)
     return lines_panel("How many directions the features span", scene.batches, lines, axis, references)
 
