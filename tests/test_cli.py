@@ -8,7 +8,7 @@ import types
 
 import numpy as np
 import pytest
-from synthetic import make_run
+from synthetic import cut, make_run
 
 from twist.cli import main, training
 from twist.runs.folders import run_paths
@@ -201,6 +201,19 @@ def test_a_verdict_says_what_a_run_without_snapshots_lacks(runs, capfd):
     make_run(runs, name="blind", snapshots=0)
     assert main(["verdict", "blind", "--json"]) == 0
     assert any("snapshot" in what for what in last_json(capfd)["missing"])
+
+
+@pytest.mark.parametrize("command", ["verdict", "show"])
+def test_of_an_interrupted_run_it_is_said_that_it_rests_and_what_goes_on(runs, capfd, command):
+    make_run(runs, name="whole")
+    cut(make_run(runs, name="half", ended=False), 70)
+    assert main([command, "half", "--json"]) == 0
+    shown, facts = capfd.readouterr().out.rstrip().rsplit("\n", 1)
+    assert "half: interrupted at step 70" in shown
+    assert shown.count("goes on") == shown.count("`twist resume half` goes on") == 1
+    assert json.loads(facts)["state"] == "INTERRUPTED"
+    assert main([command, "whole"]) == 0
+    assert "twist resume" not in capfd.readouterr().out
 
 
 def test_the_zoo_is_asked_for_what_the_command_says(capfd, monkeypatch):

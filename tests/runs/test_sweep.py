@@ -8,9 +8,13 @@ import time
 
 import pytest
 
+from twist.runs.attempts import attempt_folder, begin_attempt
 from twist.runs.config import ConfigError, with_fields
+from twist.runs.handle import HeldByAnother, Run
 from twist.runs.launcher import attach, prepare
+from twist.runs.lock import free_lock, take_lock
 from twist.runs.recipes import recipe
+from twist.runs.store import write_json
 from twist.runs.sweep import run_many
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="detached runs need POSIX processes")
@@ -106,3 +110,94 @@ def test_when_one_recipe_cannot_be_no_folder_is_left(runs, tiny):
     with pytest.raises(ConfigError, match="only 200 images"):
         run_many([tiny_recipe(tiny), tiny_recipe(tiny, **{"optim.batch_size": 300})], names=["one", "two"])
     assert os.listdir(runs) == []
+
+
+def end(path, reason="completed", **more):
+    """A new attempt that has ended."""
+    write_json(attempt_folder(path, begin_attempt(path)) / "end.json", {"reason": reason, "step": 1, **more})
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """Names of the runs that were started, with their threads; they complete at once, without training."""
+    calls = {}
+
+    def start(path, *, threads):
+        calls[path.name] = threads
+        end(path)
+
+    monkeypatch.setattr("twist.runs.sweep.start", start)
+    return calls
+
+
+def test_an_interrupted_sweep_stops_only_what_it_started(runs, tiny, monkeypatch):
+    stopped = []
+    monkeypatch.setattr(Run, "stop", lambda run, **_: stopped.append(run.name))
+    monkeypatch.setattr("twist.runs.sweep.start", lambda path, **_: take_lock(path))
+    theirs = prepare(tiny_recipe(tiny), name="theirs")
+    take_lock(theirs)
+
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            run_many([tiny_recipe(tiny)] * 2, names=["theirs", "ours"], jobs=2, on_progress=interrupt)
+        assert set(stopped) == {"ours"}
+    finally:
+        free_lock(theirs)
+        free_lock(runs / "ours")
+
+
+@pytest.mark.parametrize(("reason", "started_here"), [("completed", ["ours"]), ("stopped", ["ours", "theirs"])])
+def test_a_run_that_another_process_was_faster_to_start_is_waited_for(
+    runs, tiny, started, monkeypatch, reason, started_here
+):
+    from twist.runs import sweep
+
+    complete = sweep.start
+    lost = []
+
+    def start(path, *, threads):
+        if path.name == "theirs" and not lost:
+            lost.append(take_lock(path))
+            raise HeldByAnother("process 7 works on it")
+        complete(path, threads=threads)
+
+    looks = []
+
+    def other_process(_):
+        looks.append(attach("theirs").status.alive)
+        if looks == [True, True]:
+            end(runs / "theirs", reason)
+            free_lock(runs / "theirs")
+
+    monkeypatch.setattr("twist.runs.sweep.start", start)
+    swept = run_many([tiny_recipe(tiny)] * 2, names=["theirs", "ours"], jobs=2, on_progress=other_process)
+    assert looks[:2] == [True, True]
+    assert sorted(started) == started_here
+    assert [run.status.state for run in swept] == ["COMPLETED", "COMPLETED"]
+
+
+def test_a_run_that_ran_out_of_memory_is_tried_again_and_one_that_failed_otherwise_is_not(runs, tiny, started):
+    errors = {"memory": "OutOfMemoryError", "nan": "NotFiniteError"}
+    for name, error in errors.items():
+        end(prepare(tiny_recipe(tiny), name=name), "failed", kind="error", type=error)
+    swept = run_many([tiny_recipe(tiny)] * 2, names=list(errors))
+    assert list(started) == ["memory"]
+    assert [run.status.state for run in swept] == ["COMPLETED", "FAILED"]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "threads"), [("auto", 0, 2), ("auto", 1, 4), ("cuda", 1, 4), ("cuda:1", 2, 4), ("cpu", 1, 2)]
+)
+def test_runs_that_share_a_gpu_train_one_at_a_time(runs, tiny, started, monkeypatch, device, gpus, threads):
+    monkeypatch.setattr("twist.runs.sweep.usable_cores", lambda: 4)
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")  # else auto means Metal on a Mac
+    for module in ("sweep", "devices"):
+        monkeypatch.setattr(f"twist.runs.{module}.count_cuda_devices", lambda: gpus)
+    run_many([tiny_recipe(tiny, device=device)] * 2, names=["one", "two"])
+    assert started == {"one": threads, "two": threads}  # all cores when alone, else half of them
+    started.clear()
+    run_many([tiny_recipe(tiny, device=device)] * 2, names=["three", "four"], jobs=2)
+    assert set(started.values()) == {2}

@@ -13,6 +13,9 @@ from twist.cli.command import add_command, add_run, number_of, print_json
 if TYPE_CHECKING:
     from twist.runs.launcher import Run
 
+#: States from which `twist resume` goes on.
+RESUMABLE = ("STOPPED", "INTERRUPTED")
+
 
 def add_commands(commands: Any) -> None:
     """Add list, show, verdict and report."""
@@ -65,9 +68,16 @@ def notes_of(run: Run) -> list[str]:
     return [event["message"] for event in run.record.events if event["kind"] == "note"]
 
 
+def status_line(run: Run) -> str:
+    """How a run is, and the command that goes on where one does."""
+    status = run.status
+    line = f"{run.name}: {status}".removesuffix("; `resume` goes on")
+    return f"{line}; `twist resume {run.name}` goes on" if status.state in RESUMABLE else line
+
+
 def print_summary(run: Run, facts: dict[str, Any]) -> None:
     """State, verdict, scores and time of a run, for a person."""
-    print(f"\n{run.name}: {run.status}")
+    print(f"\n{status_line(run)}")
     for note in facts["notes"]:
         print(f"  note: {note}")
     for warning in facts["warnings"]:
@@ -123,7 +133,11 @@ def _verdict(options: argparse.Namespace) -> int:
     run = attach(options.run)
     run.record.poll()
     found = verdict(run.record, step)
-    facts = {"run": run.name, **found._asdict(), "evidence": [_plain(row._asdict()) for row in found.evidence]}
+    state = run.status.state
+    evidence = [_plain(row._asdict()) for row in found.evidence]
+    facts = {"run": run.name, "state": state, **found._asdict(), "evidence": evidence}
+    if state != "COMPLETED":  # advice on a run that rests reads as on one that goes on
+        print(f"\n{status_line(run)}")
     _print_verdict(facts)
     return print_json(options, facts)
 

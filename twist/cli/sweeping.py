@@ -39,7 +39,9 @@ def add_commands(commands: Any) -> None:
         help="fetch Fashion-MNIST where it is missing; else its settings are left out",
     )
     for command in (sweep, zoo):
-        command.add_argument("--jobs", metavar="N", help="runs at a time; one for each core when left out")
+        command.add_argument(
+            "--jobs", metavar="N", help="runs at a time; one for each core when left out, one on a GPU"
+        )
 
 
 class _Line:
@@ -94,7 +96,8 @@ def _sweep(options: argparse.Namespace) -> int:
     for message in dict.fromkeys(str(warning.message) for warning in said):  # each number of classes says its own
         print(f"twist: warning: {message}", file=sys.stderr)
     print(f"\n{_shown(sweep.table())}\n")
-    print("  Entropies H and information I in nats; the score, 0 to 1, needs no labels.")
+    print("  Entropies H and information I of the watch images, in nats; of max: I as a share of log min(images, C).")
+    print("  The score, 0 to 1, needs no labels.")
     if "nmi" in sweep.table():
         print("  * against the labels: for information only, the recommendation does not look at them.")
     print(f"\n  {sweep.sentence}")

@@ -16,6 +16,7 @@ from twist.runs.recipes import recipe as recipe_named
 from twist.runs.record import RunRecord
 from twist.runs.reproducible import Pair, Reproduced, pair_of, reproduced, resampled_scores
 from twist.runs.sweep import run_many
+from twist.runs.verdict import ALARMS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +41,9 @@ class ClassCount(NamedTuple):
     conditional_entropy, marginal_entropy, mutual_information
         H(Y|X), H(Y) and I of the watch images, nats.
     attained
-        Mutual information as a share of the most it can be, log min(batch, C).
+        Mutual information as a share of the most that M watch images and C classes can have, log min(M, C). The batch
+        caps what is learned, not this; nor does the final norm's floor of sharpness lift H(Y|X) here, for single images
+        go through running statistics.
     class_perplexity
         exp H(Y), classes in use; at most C.
     classes_in_use
@@ -86,7 +89,8 @@ class ClassSweep(NamedTuple):
     rows
         One for each number of classes, ascending.
     recommended
-        The number of classes with the best score, or None when none deserves it.
+        The number of classes with the best score among those of whose runs no verdict is an alarm, or None when none
+        deserves it.
     alike
         Numbers of classes that cannot be told apart from it, itself included.
     sentence
@@ -208,7 +212,7 @@ def compare_classes(runs: Sequence[Run]) -> ClassSweep:
     pairs = {count: _pairs([run.record for run in _complete(group)], one_seed) for count, group in groups.items()}
     draws = _draws({count: found for count, found in pairs.items() if found})
     rows = tuple(_row(count, groups[count], pairs[count], draws.get(count)) for count in counts)
-    standing = [row for row in rows if row.num_classes in draws and "collapse" not in row.verdict]
+    standing = [row for row in rows if not math.isnan(row.score) and not _alarms(row)]
     best = max(standing, key=lambda row: row.score, default=None)
     alike: tuple[int, ...] = ()
     if best is not None and best.stability >= LEAST_STABILITY:
@@ -219,10 +223,15 @@ def compare_classes(runs: Sequence[Run]) -> ClassSweep:
         rows=rows,
         recommended=best.num_classes if best is not None and alike else None,
         alike=alike,
-        sentence=_sentence(rows, best, alike, one_seed, num_pairs),
+        sentence=_sentence(rows, standing, best, alike, one_seed, num_pairs),
         caveats=_caveats(rows, alike, one_seed, num_pairs),
         runs=tuple(run.name for run in runs),
     )
+
+
+def _alarms(row: ClassCount) -> bool:
+    """Whether the verdict on any of its runs is an alarm."""
+    return not ALARMS.isdisjoint(row.verdict.split(", "))
 
 
 def _complete(runs: Sequence[Run]) -> list[Run]:
@@ -288,7 +297,7 @@ def _watched(run: Run) -> dict[str, float]:
     """The numbers of one run's end, by the names of `_WATCHED`."""
     summary, snapshot, metrics = run.record.last("snapshot") or {}, run.record.snapshot(), run.metrics
     named = {name: summary.get(f"watch/{name}", math.nan) for name in _WATCHED[:3] + ("class_perplexity",)}
-    cap = bounds.mutual_information_cap(run.recipe.optim.batch_size, snapshot.num_classes)
+    cap = bounds.mutual_information_cap(len(snapshot.assignment), snapshot.num_classes)
     agreement = metrics["train/agreement"].dropna().to_numpy() if "train/agreement" in metrics else np.empty(0)
     scores = scores_of(run.record)
     return named | {
@@ -301,12 +310,18 @@ def _watched(run: Run) -> dict[str, float]:
 
 
 def _sentence(
-    rows: Sequence[ClassCount], best: ClassCount | None, alike: Sequence[int], one_seed: bool, num_pairs: int
+    rows: Sequence[ClassCount],
+    standing: Sequence[ClassCount],
+    best: ClassCount | None,
+    alike: Sequence[int],
+    one_seed: bool,
+    num_pairs: int,
 ) -> str:
     other = "of another view, half-way through the training" if one_seed else "with another seed"
     if best is None:
         return (
-            "No number of classes can be recommended: none has runs to compare that are complete and did not collapse."
+            "No number of classes can be recommended: none has runs to compare that are complete, with no alarm among "
+            "their verdicts."
         )
     if not alike:
         return (
@@ -318,11 +333,19 @@ def _sentence(
         f"{best.num_classes} classes: {best.stability:.0%} of what they say about an image is said again {other}, "
         f"{best.shared:.2f} nats of at most {most:.2f} for any number tried."
     )
-    others = " and ".join(str(count) for count in alike if count != best.num_classes)
+    others = [count for count in alike if count != best.num_classes]
     if others:
-        return f"{text} Nearly as good, and not to be told apart from it: {others}."
+        return f"{text} Nearly as good, and not to be told apart from it: {_listed(others)}."
+    beaten = [row.num_classes for row in standing if row is not best]
+    if not beaten:
+        return text
     resampled = "images" if num_pairs == 1 else "images and seeds"
-    return f"{text} With other {resampled} of this kind it would stay the best." if len(rows) > 1 else text
+    against = ("each of " if len(beaten) > 1 else "") + _listed(beaten)
+    return f"{text} Against {against} it is better in at least {1 - LEVEL:.0%} of the draws of other {resampled}."
+
+
+def _listed(counts: Sequence[int]) -> str:
+    return " and ".join(str(count) for count in counts)
 
 
 def _caveats(rows: Sequence[ClassCount], alike: Sequence[int], one_seed: bool, num_pairs: int) -> tuple[str, ...]:
@@ -342,7 +365,7 @@ def _caveats(rows: Sequence[ClassCount], alike: Sequence[int], one_seed: bool, n
             said.append(f"The verdict at {row.num_classes} classes is {row.verdict}: `twist verdict` says what to do.")
         if math.isnan(row.score):
             said.append(f"{row.num_classes} classes could not be compared: {row.seeds} of its runs are complete.")
-        elif "collapse" in row.verdict:
+        elif _alarms(row):
             said.append(f"{row.num_classes} classes are not recommended whatever their score: {row.verdict}.")
     return tuple(said)
 

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
+class HeldByAnother(ConfigError):
+    """Another process works on the run already."""
+
+
 class TrainingFailed(RuntimeError):
     """A run that ended in an error; the message holds the remote error, its traceback and the end of its log."""
 
@@ -111,6 +115,21 @@ class Run:
 
         self.record.poll()
         return sample_history(self.record, index)
+
+    def epoch_history(self, index: int) -> pd.DataFrame:
+        """What training saw of one watch image, a row for each epoch: entropy in nats, class and agreement.
+
+        Of its augmented views, where `sample_history` has the plain image; only of runs with ``record.train_samples``.
+
+        Raises
+        ------
+        ValueError
+            When there is no such image.
+        """
+        from twist.runs.histories import epoch_history
+
+        self.record.poll()
+        return epoch_history(self.record, index)
 
     @property
     def sample_traits(self) -> SampleTraits:
@@ -197,9 +216,13 @@ class Run:
 
     @property
     def failure_kind(self) -> str | None:
-        """Why its newest attempt failed, in a word: config, error (of the training), vanished (killed), or None."""
+        """Why its newest attempt failed: config, memory (it ran out), error (any other), vanished (killed), or None."""
         status = self.status
-        return end_record(self.path, status.attempt).get("kind") if status.state == "FAILED" else None
+        if status.state != "FAILED":
+            return None
+        end = end_record(self.path, status.attempt)
+        # OutOfMemoryError of torch, MemoryError of Python, _ArrayMemoryError of numpy
+        return "memory" if end.get("type", "").endswith("MemoryError") else end.get("kind")
 
     def _raise_failure(self, status: Status) -> None:
         end = end_record(self.path, status.attempt)
@@ -280,8 +303,10 @@ def start(path: Path, *, threads: int | None = None) -> None:
 
     Raises
     ------
+    HeldByAnother
+        When another process works on the run.
     ConfigError
-        When another process works on the run, or the system cannot start one apart from this.
+        When the system cannot start one apart from this.
     TrainingFailed
         When its supervisor did not start; the message holds the end of its log.
     """
@@ -302,7 +327,7 @@ def start(path: Path, *, threads: int | None = None) -> None:
             check=False,
         )
     if starter.returncode == HELD_BY_ANOTHER and lock_holder(path):
-        raise ConfigError(f"{who_holds(path)} works on run {path.name} already: attach to it, or stop it first")
+        raise HeldByAnother(f"{who_holds(path)} works on run {path.name} already: attach to it, or stop it first")
     if starter.returncode != 0:
         raise TrainingFailed(
             f"the supervisor of {path.name} did not start (status {starter.returncode}):\n"

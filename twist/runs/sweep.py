@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from twist.runs.config import ConfigError, Recipe
+from twist.runs.devices import count_cuda_devices
 from twist.runs.folders import check_name, runs_root
-from twist.runs.handle import Run, start
+from twist.runs.handle import HeldByAnother, Run, start
 from twist.runs.launcher import discard_unstarted, prepare, refuse_another_recipe
+from twist.runs.lock import lock_holder
 
 POLL_S = 0.25
 
@@ -32,7 +36,8 @@ def run_many(
 
     A run that fails is a result like any other: the rest goes on, and its status tells what happened. So a sweep that
     was cut can simply be started again: runs that are complete, or that failed by their own doing, stay as they are,
-    and the others go on from their newest checkpoints.
+    and the others go on from their newest checkpoints; so do those that ran out of memory, for they may fit alone. A
+    run that another process trains is waited for, never stopped, and trained on here when it ends without a result.
 
     Parameters
     ----------
@@ -41,8 +46,8 @@ def run_many(
     names
         Name of each run.
     jobs
-        Most runs at a time; none means one for each core this process may use. Each gets an equal share of the cores
-        as threads. On a GPU that the runs share, give a number that its memory holds.
+        Most runs at a time; none means one for each core this process may use, or one alone where a recipe trains on
+        a GPU: there, give a number that its memory holds. Each gets an equal share of the cores as threads.
     root
         Folder of the runs; none means `runs_root`.
     on_done
@@ -62,7 +67,7 @@ def run_many(
     ConfigError
         Before anything starts: a recipe that cannot be, a name that cannot be or is taken by another recipe.
     KeyboardInterrupt
-        When the person interrupted it, after every run was told to write a checkpoint and stop.
+        When the person interrupted it, after every run that it started was told to write a checkpoint and stop.
     """
     _check(recipes, names, jobs)
     root = runs_root() if root is None else Path(root)
@@ -72,23 +77,29 @@ def run_many(
         if on_done is not None and run not in waiting:
             on_done(run)
     cores = usable_cores()
-    jobs = min(jobs or cores, max(1, len(waiting)))
+    jobs = min(jobs or _jobs_at_once(recipes, cores), max(1, len(waiting)))
     going: list[Run] = []
+    ours: list[Run] = []  # those of them that this call started
     try:
         while waiting or going:
             while waiting and len(going) < jobs:
                 going.append(waiting.popleft())
-                if not going[-1].status.alive:  # else another process trains it: wait for that
-                    start(going[-1].path, threads=max(1, cores // jobs))
-            for run in [run for run in going if not run.status.alive]:
-                going.remove(run)
-                if on_done is not None:
-                    on_done(run)
+            for run in [run for run in going if not _is_trained(run)]:
+                if run in ours or _has_result(run):
+                    going.remove(run)
+                    if on_done is not None:
+                        on_done(run)
+                    continue
+                ours.append(run)  # before it starts: an interrupt in between stops it too
+                try:
+                    start(run.path, threads=max(1, cores // jobs))
+                except HeldByAnother:  # that process was faster
+                    ours.remove(run)
             if on_progress is not None:
                 on_progress(_progress(len(runs), going, waiting))
             time.sleep(POLL_S if going else 0)
     except BaseException:
-        _stop_all(going)
+        _stop_all([run for run in going if run in ours])
         raise
     return runs
 
@@ -96,6 +107,18 @@ def run_many(
 def usable_cores() -> int:
     """Cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _jobs_at_once(recipes: Sequence[Recipe], cores: int) -> int:
+    """One run for each core, or one alone where one trains on a GPU: all would take the same, and fill its memory."""
+    return 1 if any(map(_is_gpu, {recipe.device for recipe in recipes})) else cores
+
+
+def _is_gpu(device: str) -> bool:
+    """Whether the trainer will take a GPU for a recipe's device, asked without torch."""
+    if device == "auto":
+        return count_cuda_devices() > 0 or (sys.platform, platform.machine()) == ("darwin", "arm64")
+    return device != "cpu"
 
 
 def _check(recipes: Sequence[Recipe], names: Sequence[str], jobs: int | None) -> None:
@@ -128,8 +151,13 @@ def _prepare_all(recipes: Sequence[Recipe], names: Sequence[str], root: Path, *,
     return runs
 
 
+def _is_trained(run: Run) -> bool:
+    """Whether a process works on a run, one that has just taken its lock or is about to free it included."""
+    return run.status.alive or lock_holder(run.path) is not None
+
+
 def _has_result(run: Run) -> bool:
-    """Whether a run has ended by its own doing; one that was stopped or killed has not."""
+    """Whether a run has ended by its own doing; one that was stopped or killed, or had too little memory, has not."""
     return run.status.state == "COMPLETED" or run.failure_kind in ("config", "error")
 
 
