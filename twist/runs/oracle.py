@@ -26,6 +26,7 @@ FEW_SHARE = 0.25  # of the classes hold 19 of 20 images
 PAIRS_APART = 0.4  # of the visits of an image, at most, put its two views into one class
 FLIPPING = 0.6  # adjusted mutual information of one snapshot's assignment with the next
 MATCHED = 0.5  # adjusted mutual information with the labels above which a run has learned what an image shows
+LIT = 0.1  # of the assignment must light explain at the least, or both are chance
 CONE = 0.9  # mean cosine of the features of two images
 TINY_BATCH = 8  # times more classes than images in a batch
 LEARNED = 0.03  # kNN accuracy above that of the untrained network; half of it is the error of some 500 images
@@ -110,7 +111,7 @@ def _kind(record: RunRecord) -> Kind:
     if _mean_cosine(np.asarray(last.features, np.float64)) > CONE:
         return "dimensional collapse"
     by_light = shortcut_at(record, steps[-1])
-    if by_light is not None and max(by_light.together, *by_light.explained.values()) > by_labels:
+    if by_light is not None and max(by_light.together, *by_light.explained.values()) > max(by_labels, LIT):
         return "shortcut"
     unlearned = by_labels < MATCHED and probes.iloc[-1] <= probes.iloc[0] + LEARNED
     if clearest < NEARLY_FLAT_TIMES and unlearned:
