@@ -18,7 +18,7 @@ help:
 	@echo "make bench  speed side by side with peers: a table and a record (twelve minutes; QUICK=1 two, ROWS=a,c some)"
 	@echo "make guard  the same against the committed record; fails when a ratio falls below 70 % of it three times"
 	@echo "make figures  the digits figure over five seeds"
-	@echo "make zoo    how often the verdict is right: 230 small runs, half an hour (Fashion-MNIST in data/images or TWIST_DATA)"
+	@echo "make zoo    how often the verdict is right: 377 small runs, an hour (Fashion-MNIST in data/images or TWIST_DATA)"
 
 demo: $(READY)
 	$(BIN)/twist train digits --report

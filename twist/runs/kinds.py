@@ -1,6 +1,6 @@
 """The kinds of verdict: one small function each, from the facts to words, or None where its condition does not hold.
 
-Thresholds were fixed on seeds 0 to 2 of the collapse zoo and counted on seeds 3 to 7; LOG.md has the table.
+Thresholds were fixed on seeds 0 to 7 of the collapse zoo and counted on seeds 8 to 12; LOG.md has the table.
 """
 
 from __future__ import annotations

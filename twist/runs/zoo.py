@@ -200,7 +200,7 @@ def run_zoo(
     only
         Names of the settings to train; none means all.
     jobs
-        Runs at a time; none means one for each core.
+        Runs at a time; none means one for each core, since all of them compute there.
     download
         Whether Fashion-MNIST may be fetched where it is missing; else the settings that need it are left out.
     root
