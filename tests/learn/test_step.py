@@ -266,6 +266,23 @@ def test_a_report_speaks_for_the_head_that_speaks():
     torch.testing.assert_close(normed, report.logits_of_heads[1].flatten(0, 1))
 
 
+@pytest.mark.parametrize("speaking", [0, 1, 2])
+def test_the_head_that_speaks_is_picked_even_beside_heads_that_are_no_numbers(speaking):
+    recipe = Recipe()
+    torch.manual_seed(0)
+    network = TwistNet(TwoConvs(4, 6), ProjectionHead(6, 8, 5), [ProjectionHead(6, 8, 5) for _ in range(2)]).train()
+    network.losses.copy_(1 - torch.eye(3)[speaking])
+    for number, head in enumerate([network.projection_heads, *network.more_heads]):
+        if number != speaking:
+            torch.nn.init.constant_(head.last_linear.bias, torch.nan)
+    state = TrainState(network, make_optimizer(network, recipe.optim))
+    report = evaluate_loss(state, batch(2), recipe, values_at(0, recipe, 10))
+    assert report.logits.isfinite().all() and not report.logits.requires_grad
+    assert torch.equal(report.logits, report.logits_of_heads[speaking])
+    assert torch.equal(report.global_logits, report.logits[:2])
+    assert report.terms.total.isfinite() and not report.total.isfinite()
+
+
 def test_a_persons_own_term_is_added_with_its_weight():
     recipe = Recipe().replace(objective__extra="own.py:term", objective__extra_weight=0.25)
     values = values_at(0, recipe, 10)

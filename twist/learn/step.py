@@ -75,13 +75,13 @@ class StepReport:
     speaking: Tensor | None
 
     @property
-    def logits(self) -> list[Float[Tensor, "N C"]]:
-        """Logits of the head that speaks, one tensor per view; with several heads the device is waited for."""
-        return list(self.logits_of_heads[0 if self.speaking is None else int(self.speaking)])
+    def logits(self) -> Float[Tensor, "V N C"]:
+        """Logits of the head that speaks, view by view; without gradient, and without waiting."""
+        return _pick(self.speaking, [logits.detach() for logits in self.logits_of_heads])
 
     @property
     def global_logits(self) -> Float[Tensor, "2 N C"]:
-        """Logits of the head that speaks, of the two global views; without gradient, and without waiting."""
+        """`logits` of the two global views."""
         return _pick(self.speaking, [logits[:2].detach() for logits in self.logits_of_heads])
 
     @property
@@ -169,7 +169,11 @@ def evaluate_loss(
 
 def _pick(speaking: Tensor | None, of_heads: Sequence[Tensor]) -> Tensor:
     """The value of the head that speaks, without waiting for the device that knows which it is."""
-    return of_heads[0] if speaking is None else torch.stack(list(of_heads)).index_select(0, speaking[None])[0]
+    picked = of_heads[0]
+    if speaking is not None:
+        for number, value in enumerate(of_heads[1:], 1):  # a stack of all heads' logits would be large
+            picked = torch.where(speaking == number, value, picked)
+    return picked
 
 
 def move_weights(state: TrainState, loss: Float[Tensor, ""], recipe: Recipe, values: StepValues) -> Float[Tensor, ""]:
@@ -262,7 +266,7 @@ def gradient_norms(report: StepReport, recipe: Recipe) -> dict[str, Float[Tensor
     Which term pulls, and how hard: where one is far below the others, its weight is as good as 0. In several processes
     it is the gradient of the joined batch, at the logits of all; all must ask together.
     """
-    logits = _pick(report.speaking, report.logits_of_heads).detach().requires_grad_()
+    logits = report.logits.requires_grad_()
     terms = _twist_terms(logits, report.source, recipe)
     config = recipe.objective
     squares: list[Tensor] = []

@@ -15,7 +15,7 @@ class Visits:
     """Every visit of an image in the epoch under way, and the agreements counted since they were last asked for.
 
     A step's rows are written one batch behind the other, on the device, and find their images when the epoch is over:
-    no step waits for the device or looks rows up. In several processes each keeps the visits of its own batches.
+    no step waits for the device or looks rows up.
 
     Parameters
     ----------
@@ -43,7 +43,10 @@ class Visits:
 
     @torch.no_grad()
     def put(self, step: int, logits: Float[Tensor, "2 N C"], *, temperature: int | float = 1.0) -> None:
-        """Keep what the logits of the two global views say of the batch of a step (0 is the first of the run)."""
+        """Keep what the logits of the two global views say of the batch of a step (0 is the first of the run).
+
+        In between it takes several times the memory of the logits: call it when the backward has given back its own.
+        """
         start = step % self._steps_per_epoch * self._batch_size
         places = slice(start, start + self._batch_size)
         log_probs = (logits.detach().float() / temperature).log_softmax(2)
