@@ -28,7 +28,10 @@ VARIANTS = {
     "clipping": {"optim.clip_norm": 1.0},
 }
 #: Operators whose result a host needs before it can go on.
-WAITS = ("_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2")
+WAITS = (
+    *("_local_scalar_dense", "item", "nonzero", "masked_select", "equal", "is_nonzero", "unique", "_unique2"),
+    "bincount",
+)
 
 
 class CountWaits(TorchDispatchMode):
@@ -82,6 +85,65 @@ def test_no_step_waits_for_the_device(runs, tiny, monkeypatch, variant, color):
     assert attempt(prepare("digits", name="counted", changes=changes), 1)["reason"] == "completed"
     assert len(counted) == STEPS
     assert counted[1:-1] == [{}] * (STEPS - 2)  # the first and the last step are diagnosed
+
+
+@pytest.mark.parametrize("variant", ["several heads", "teacher", "self-labelling"])
+def test_a_diagnosis_reads_all_of_its_numbers_at_once(runs, tiny, monkeypatch, variant):
+    diagnose, tolist, counted = loops.diagnose, torch.Tensor.tolist, []
+
+    def count(report, recipe):
+        lists = []
+        with CountWaits() as seen, monkeypatch.context() as patched:
+            patched.setattr(torch.Tensor, "tolist", lambda tensor: lists.append(tensor.shape) or tolist(tensor))
+            numbers = diagnose(report, recipe)
+        counted.append((dict(seen.waits), lists == [(len(numbers),)]))
+        return numbers
+
+    monkeypatch.setattr(loops, "diagnose", count)
+    monkeypatch.setattr(sweeps, "_is_read_for_nothing", lambda term: False)
+    attempt(prepare("digits", name="counted", changes={**tiny, **VARIANTS[variant]}), 1)
+    assert counted == [({}, True)] * 5
+
+
+def test_no_step_copies_the_logits_of_all_heads(runs, tiny, monkeypatch):
+    """Nor those of two: what is made is at most as large as one head's."""
+    rows, classes, heads, largest = 2 * 50, 10, 4, []
+
+    class Watch(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            made = func(*args, **(kwargs or {}))
+            if isinstance(made, torch.Tensor):
+                largest.append(made.numel())
+            return made
+
+    put, pick = loops.Visits.put, loops.StepReport.global_logits.fget
+
+    def watched(function):
+        def inside(*args, **options):
+            with Watch():
+                return function(*args, **options)
+
+        return inside
+
+    monkeypatch.setattr(loops.Visits, "put", watched(put))
+    monkeypatch.setattr(loops.StepReport, "global_logits", property(watched(pick)))
+    attempt(prepare("digits", name="watched", changes={**tiny, "network.num_heads": heads}), 1)
+    assert max(largest) == rows * classes
+
+
+@pytest.mark.parametrize(("log_every", "steps"), [(1000, [1, 5, 10, 12]), (4, [1, 4, 5, 8, 10, 12])])
+def test_what_was_diagnosed_is_logged(runs, tiny, log_every, steps):
+    rarely = {"record.log_every_steps": log_every, "record.diagnose_every_steps": 5}
+    path = prepare("digits", name="run", changes={**tiny, **rarely})
+    attempt(path, 1)
+    record = RunRecord(path)
+    record.poll()
+    metrics = record.metrics()
+    assert metrics.index.tolist() == steps
+    diagnosed = metrics["train/agreement"].notna()
+    assert metrics.index[diagnosed].tolist() == [1, 5, 10, 12]
+    # The first step sets up what later ones find ready: a rate, and a time left, of it alone would mislead.
+    assert metrics.index[metrics["train/images_per_s"].isna()].tolist() == [1]
 
 
 def test_the_count_sees_a_wait(runs, tiny, monkeypatch):

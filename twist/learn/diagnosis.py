@@ -12,18 +12,17 @@ def diagnose(report: StepReport, recipe: Recipe) -> dict[str, float]:
 
     Those of `twist.learn.diagnostics.summarize`; ``row_std_before_norm`` and ``column_std_before_norm``, the same
     spreads as ``row_std`` and ``column_std`` of what the final norm saw; and, while the TWIST terms teach,
-    ``consistency_gradient``, ``sharpness_gradient`` and ``diversity_gradient``. The device is waited for. In several
-    processes gradients are those of the joined batch, and all else is what this one sees.
+    ``consistency_gradient``, ``sharpness_gradient`` and ``diversity_gradient``. All of them are read from
+    the device at once, which is waited for there and by the eigenvalues. In several processes gradients are those of
+    the joined batch, and all else is what this one sees.
     """
-    numbers = diagnostics.summarize(
-        [view.detach() for view in report.logits],
-        report.features.detach(),
-        temperature=recipe.objective.temperature,
-    )
     before_norm = report.before_norm.float()
-    numbers["row_std_before_norm"] = diagnostics.row_std(before_norm).item()
-    numbers["column_std_before_norm"] = diagnostics.column_std(before_norm).item()
+    beside = {
+        "row_std_before_norm": diagnostics.row_std(before_norm),
+        "column_std_before_norm": diagnostics.column_std(before_norm),
+    }
     if report.self_label is None:
-        norms = gradient_norms(report, recipe)
-        numbers |= {f"{name}_gradient": norm.item() for name, norm in norms.items()}
-    return numbers
+        beside |= {f"{name}_gradient": norm for name, norm in gradient_norms(report, recipe).items()}
+    return diagnostics.summarize(
+        list(report.logits), report.features.detach(), temperature=recipe.objective.temperature, beside=beside
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,10 @@ def class_usage(logits: Float[Tensor, "N C"]) -> Float[Tensor, " C"]:
     >>> class_usage(torch.eye(4)), class_usage(torch.eye(4)[[0, 0]])
     (tensor([0.2500, 0.2500, 0.2500, 0.2500]), tensor([1., 0., 0., 0.]))
     """
-    return torch.bincount(logits.argmax(1), minlength=logits.shape[1]).to(logits.dtype) / len(logits)
+    winners = logits.argmax(1)
+    # Not `torch.bincount`, which waits for a GPU twice to learn how many bins there are.
+    counts = torch.zeros_like(logits[0], dtype=torch.int64).index_add_(0, winners, torch.ones_like(winners))
+    return counts.to(logits.dtype) / len(logits)
 
 
 @torch.no_grad()
@@ -136,6 +139,7 @@ def summarize(
     features: Float[Tensor, "R D"] | None = None,
     *,
     temperature: int | float = 1.0,
+    beside: Mapping[str, Tensor] | None = None,
 ) -> dict[str, float]:
     """The collapse numbers of a training batch, by glossary name without prefix.
 
@@ -147,13 +151,15 @@ def summarize(
         Features of the views, first view first; none leaves out the numbers made from them.
     temperature
         Divisor of the logits in the perplexities.
+    beside
+        Scalars by name that come from the device in the same transfer.
 
     Returns
     -------
     dict
         ``agreement``, ``row_std``, ``column_std``, ``class_perplexity``, ``sample_perplexity``, ``dead_classes``,
-        ``largest_class_share``, and with features ``feature_std``, ``dead_units``, ``effective_rank``, ``alignment``
-        and ``uniformity``.
+        ``largest_class_share``, with features ``feature_std``, ``dead_units``, ``effective_rank``, ``alignment`` and
+        ``uniformity``, and what is to stand beside them.
 
     Notes
     -----
@@ -184,6 +190,7 @@ def summarize(
         dead_classes=dead_classes(usage),
         largest_class_share=largest_class_share(usage),
         **({} if features is None else _of_features_of_views(features.float(), len(logits[0]))),
+        **(beside or {}),
     )
 
 

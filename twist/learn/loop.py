@@ -286,9 +286,9 @@ class Loop:
         compute.begin_step(recipe.compute.compile)
         views = self.feed.views(self.step)
         report = evaluate_loss(state, views, recipe, values, extra=self.extra_term, precision=self.precision)
-        if state.visits is not None:
-            state.visits.put(self.step, report.global_logits, temperature=recipe.objective.temperature)
         gradient_norm = move_weights(state, report.total, recipe, values)
+        if state.visits is not None:
+            state.visits.put(self.step - 1, report.global_logits, temperature=recipe.objective.temperature)
         named = {**report.named(), "gradient_norm": gradient_norm}
         self.readings.put(self.step, list(named), over_processes(named), self._known(report, values))
         if self.step < self.total_steps:
@@ -310,9 +310,10 @@ class Loop:
     def _known(self, report: StepReport, values: StepValues) -> dict[str, float]:
         """What is logged of a step beside the terms; every so often the collapse numbers, which wait for the device."""
         known = {"learning_rate": values.learning_rate}
-        if self.step == 1 or self.step % self.recipe.record.diagnose_every_steps == 0 or self.step == self.total_steps:
-            known |= diagnose(report, self.recipe)
-        return known
+        return known | diagnose(report, self.recipe) if self._is_diagnosed(self.step) else known
+
+    def _is_diagnosed(self, step: int) -> bool:
+        return step in (1, self.total_steps) or step % self.recipe.record.diagnose_every_steps == 0
 
     def _read(self, readings: Iterable[Reading]) -> None:
         """End the run at a number that is none; log the readings that are due."""
@@ -320,14 +321,15 @@ class Loop:
             self._check_finite(step, numbers)
             if numbers.get("self_label_share") == 0:
                 self._say_that_nobody_teaches(step, numbers["self_label_threshold"])
-            if step % self.recipe.record.log_every_steps == 0 or step == self.total_steps:
+            if step % self.recipe.record.log_every_steps == 0 or self._is_diagnosed(step):
                 self._log(step, {**numbers, **known}, at_s)
 
     def _log(self, step: int, numbers: dict[str, float], at_s: float) -> None:
         metrics = {f"train/{name}": value for name, value in numbers.items()}
         metrics["train/mutual_information"] = numbers["diversity"] - numbers["sharpness"]
         count, seconds = step - self.clock_step, max(at_s - self.clock_began, 1e-9)
-        metrics["train/images_per_s"] = count * self.recipe.optim.batch_size / seconds
+        if step > 1:  # the first one sets up what later ones find ready
+            metrics["train/images_per_s"] = count * self.recipe.optim.batch_size / seconds
         self.clock_step, self.clock_began = step, at_s
         self.writer.metrics(step, step / self.steps_per_epoch, metrics)
         if self.on_metrics is not None:

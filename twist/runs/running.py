@@ -34,14 +34,18 @@ class ComputeConfig:
 class RecordConfig:
     """What is written down while the run goes on, and how often."""
 
-    log_every_steps: int = field(1, "Steps between two lines of loss terms in the event log.")
-    diagnose_every_steps: int = field(10, "Steps between two sets of collapse numbers of the augmented batch.")
+    log_every_steps: int = field(
+        1, "Steps between two lines of loss terms in the event log; a step with collapse numbers has a line as well."
+    )
+    diagnose_every_steps: int = field(
+        10, "Steps between two sets of collapse numbers of the augmented batch; the first and last step have them too."
+    )
     snapshot_every_epochs: float = field(5.0, "Epochs between two snapshots of the watch images.")
     checkpoint_every_epochs: float = field(10.0, "Epochs between two checkpoints; at most this much is lost by a kill.")
     train_samples: bool = field(
         True,
         "Whether entropy, class and agreement of every training image are kept of every epoch, from the training "
-        "itself: 7 bytes an image and epoch; turn it off where that is too much, as for millions of images.",
+        "itself: 7 bytes an image and epoch, so 7 GB a run in the paper's largest recipes, which turn it off.",
     )
     watch_images: int = field(10_000, "Largest number of fixed images whose entropy and class are followed.")
     keep_checkpoints: int = field(2, "Newest checkpoints kept on disk, at least 1.")
