@@ -14,9 +14,17 @@ from twist.learn.views import make_views
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.batch import scaled_to_batch
 from twist.runs.recipes import recipe, recipe_groups
+from twist.runs.record import EPOCH_SAMPLES
 
 BATCH = 4
 PAPER = recipe_groups()["paper"]
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_the_papers_recipes_keep_no_gigabytes_of_training_samples(name):
+    config = recipe(name)
+    whole = 1_281_167 * config.total_epochs * EPOCH_SAMPLES.itemsize
+    assert whole > 1e9 and not config.record.train_samples
 
 
 @pytest.mark.slow
