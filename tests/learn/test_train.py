@@ -264,6 +264,20 @@ def test_a_loss_that_is_no_number_ends_the_run_and_no_checkpoint_knows_of_it(run
     assert all(value.isfinite().all() for value in weights(path, 4)[0].values())
 
 
+def test_a_gradient_alone_that_is_no_number_ends_the_run_with_its_name_on_record(runs, tiny, tmp_path):
+    own = tmp_path / "own.py"
+    own.write_text("def term(logits, features):\n    return (0 * features).abs().sqrt().sum()\n")  # 0, of slope nan
+    path = prepare("digits", name="nan", changes={**tiny, "objective.extra": f"{own}:term"})
+    outcome = attempt(path, 1)
+    assert outcome["type"] == "NotFiniteError"
+    assert "the gradient's norm became nan at step 1, the loss being finite" in outcome["message"]
+    record = RunRecord(path)
+    record.poll()
+    event = record.last("metrics")
+    assert event["nonfinite"] == {"train/gradient_norm": "nan"} and event["step"] == 1
+    assert np.isfinite(event["train/total"]) and event["train/extra"] == 0
+
+
 def test_training_in_this_process_gives_a_run_like_any_other(runs, tiny, capfd):
     run = train("digits", name="here", **tiny)
     assert run.status.state == "COMPLETED"
