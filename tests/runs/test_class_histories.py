@@ -1,9 +1,20 @@
+import shutil
+import tracemalloc
+
 import numpy as np
 import pytest
 from scipy.stats import entropy
 from synthetic import make_history, make_run
 
-from twist.runs.class_histories import MATCHED_CLASSES, class_flow, class_histories, classes_followed, stability_at
+from twist.runs.class_histories import (
+    MATCHED_CLASSES,
+    class_flow,
+    class_histories,
+    classes_followed,
+    living,
+    moves_between,
+    stability_between,
+)
 from twist.runs.histories import sample_traits
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, step_folder
@@ -53,8 +64,9 @@ def test_stability_is_the_share_that_kept_its_class(tmp_path):
     record = record_of(tmp_path, [[0, 1, 2, 3], [0, 1, 2, 0], [0, 1, 2, 0], [1, 0, 3, 2]])
     classes = class_histories(record)
     np.testing.assert_array_equal(classes.stability, [np.nan, 0.75, 1, 0])
-    np.testing.assert_array_equal([stability_at(record, step) for step in classes.steps.tolist()], classes.stability)
-    assert np.isnan(stability_at(record, 15))
+    pairs = [(0, 10), (10, 20), (20, 30)]
+    assert [stability_between(record, *pair) for pair in pairs] == classes.stability[1:].tolist()
+    assert np.isnan(stability_between(record, 10, 15))
 
 
 def test_another_head_renames_the_classes_and_the_groups_remain(tmp_path):
@@ -63,11 +75,11 @@ def test_another_head_renames_the_classes_and_the_groups_remain(tmp_path):
     names = np.roll(np.arange(8), 1)
     record = record_of(tmp_path, [before, names[before]], num_classes=8)
     classes, flow = class_histories(record), class_flow(record, 0, 10)
-    assert classes.stability[1] == flow.stability == 0
-    assert classes.matched_stability[1] == flow.matched_stability == 1
+    assert classes.stability[1] == flow.moves.stability == 0
+    assert classes.matched_stability[1] == flow.moves.matched_stability == 1
     assert not flow.born and not flow.died and not flow.splits and not flow.merges
     several = record_of(tmp_path / "several", [before, names[before]], num_classes=8, num_heads=4)
-    assert stability_at(record, 10) == 0 and stability_at(several, 10) == 1
+    assert stability_between(record, 0, 10) == 0 and stability_between(several, 0, 10) == 1
 
 
 def test_classes_are_followed_by_their_images_through_any_renaming():
@@ -91,22 +103,72 @@ def test_matched_stability_is_never_below_stability(tmp_path):
     assert (classes.matched_stability[1:] >= classes.stability[1:]).all()
 
 
-def test_many_classes_are_matched_only_when_two_snapshots_are_asked_for(tmp_path):
-    record = record_of(tmp_path, np.zeros((2, 5), int), num_classes=MATCHED_CLASSES + 1)
-    classes = class_histories(record)
-    assert np.isnan(classes.matched_stability).all() and classes.stability[1] == 1
-    assert class_flow(record, 0, 10).matched_stability == 1
+def test_the_best_matching_of_the_classes_in_use_is_that_of_all():
+    from scipy.optimize import linear_sum_assignment
+
+    before, after = np.random.default_rng(0).choice([3, 50, 51, 60, 99], (2, 400))
+    table = np.zeros((100, 100), int)
+    np.add.at(table, (before, after), 1)
+    best = table[linear_sum_assignment(table, maximize=True)].sum() / 400
+    assert moves_between(before, after).matched_stability == pytest.approx(best)
+
+
+def test_more_classes_than_can_be_matched_best_are_matched_greedily():
+    rng = np.random.default_rng(0)
+    before = rng.integers(0, 2 * MATCHED_CLASSES, 5000)
+    names = rng.permutation(2 * MATCHED_CLASSES)
+    assert moves_between(before, names[before]).matched_stability == 1
+    noise = moves_between(before, rng.integers(0, 2 * MATCHED_CLASSES, 5000))
+    kept = noise.matched()
+    for classes in (noise.earlier[kept], noise.later[kept]):
+        assert len(set(classes.tolist())) == len(classes)
+    assert noise.stability <= noise.matched_stability < 0.3
+    # The one that stays in each pair of classes is less than the one that goes, which a greedy matching takes first.
+    pairs = 2 * np.arange(MATCHED_CLASSES)
+    before = np.concatenate([pairs.repeat(5), (pairs + 1).repeat(3)])
+    after = np.concatenate([(pairs[:, None] + [0, 0, 1, 1, 1]).ravel(), (pairs[:, None] + [1, 1, 1]).ravel()])
+    moves = moves_between(before, after)
+    assert moves.matched_stability == moves.stability == 5 / 8
+
+
+def test_tens_of_thousands_of_classes_take_the_memory_of_those_in_use(tmp_path):
+    rng, num_classes = np.random.default_rng(0), 32_768
+    before = rng.integers(0, num_classes, 2000)
+    record = record_of(
+        tmp_path,
+        [before, (before + 1) % num_classes],
+        num_classes=num_classes,
+        num_heads=2,
+        agreements=np.ones((2, 2000)),
+    )
+    tracemalloc.start()
+    flow, classes = class_flow(record, 0, 10), class_histories(record)
+    followed = classes_followed(np.stack([before, (before + 1) % num_classes]), num_classes)
+    stability = stability_between(record, 0, 10)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 50_000_000
+    assert stability == flow.moves.matched_stability == classes.matched_stability[1] == 1 and classes.stability[1] == 0
+    np.testing.assert_array_equal(followed, [before, before])
 
 
 def test_the_flow_counts_images_by_earlier_and_later_class(tmp_path):
     rng = np.random.default_rng(0)
     before, after = rng.integers(0, 4, (2, 500))
-    flow = class_flow(record_of(tmp_path, [before, after]), 0, 10)
-    expected = np.zeros((4, 4), int)
+    flow = class_flow(record_of(tmp_path, [before, after], num_classes=5), 0, 10)
+    expected = np.zeros((5, 5), int)
     np.add.at(expected, (before, after), 1)
-    np.testing.assert_array_equal(flow.counts, expected)
+    found = np.zeros((5, 5), int)
+    found[flow.moves.earlier, flow.moves.later] = flow.moves.counts
+    np.testing.assert_array_equal(found, expected)
+    assert len(flow.moves.counts) == 16 and (flow.moves.counts > 0).all()
     assert (flow.earlier_step, flow.later_step) == (0, 10)
-    assert flow.stability == pytest.approx(np.mean(before == after))
+    assert flow.moves.stability == pytest.approx(np.mean(before == after))
+
+
+def test_a_class_lives_from_a_tenth_of_an_even_share_on():
+    usage = np.array([[0.024, 0.026, 0.0, 0.95], [np.nan] * 4])
+    assert living(usage).tolist() == [[False, True, False, True], [False] * 4]
 
 
 def test_a_class_that_falls_in_two_splits_and_with_the_time_reversed_two_merge(tmp_path):
@@ -144,7 +206,7 @@ def test_few_snapshots_and_few_images_have_classes(count, num_samples, tmp_path)
     assert classes.usage.shape == classes.mean_entropy.shape == (count, 2)
     assert classes.usage.tolist() == [[1, 0]] * count and classes.dead_classes.tolist() == [1] * count
     assert classes.stability[1:].tolist() == classes.matched_stability[1:].tolist() == [1] * max(0, count - 1)
-    assert np.isnan(classes.agreement).all() and np.isnan(stability_at(record, 0))
+    assert np.isnan(classes.agreement).all()
 
 
 def test_classes_until_a_step_are_those_of_the_run_cut_there(tmp_path):
@@ -167,7 +229,7 @@ def test_a_damaged_snapshot_is_unknown_and_the_others_are_not(damage, tmp_path):
     assert np.isnan(classes.dead_classes).tolist() == [False, True, False, False]
     np.testing.assert_array_equal(classes.stability, [np.nan, np.nan, np.nan, 1])
     assert (classes.agreement == 0.5).all() and not np.isnan(classes.class_perplexity).any()
-    assert len(classes.damaged) == (damage == "gone") and np.isnan(stability_at(record, 20))
+    assert len(classes.damaged) == 1 and np.isnan(stability_between(record, 10, 20))
 
 
 def test_a_run_of_nans_has_histories_without_numbers(tmp_path):
@@ -181,4 +243,23 @@ def test_a_run_of_nans_has_histories_without_numbers(tmp_path):
 def test_a_flow_needs_both_snapshots(tmp_path):
     record = record_of(tmp_path, [[0, 1]])
     with pytest.raises(RecordError, match="no snapshot at step 10: give one"):
+        class_flow(record, 0, 10)
+
+
+def test_stability_is_the_same_without_the_watch_folder_in_every_process(tmp_path):
+    assignments = [[0, 1, 2, 3], [0, 1, 2, 0]]
+    asked, fresh = (record_of(tmp_path / name, assignments) for name in ("asked", "fresh"))
+    before = stability_between(asked, 0, 10)
+    for record in (asked, fresh):
+        shutil.rmtree(record.path / "watch")
+    assert before == stability_between(asked, 0, 10) == stability_between(fresh, 0, 10) == 0.75
+    assert class_flow(fresh, 0, 10).moves.stability == class_histories(fresh).stability[1] == 0.75
+
+
+def test_stability_of_a_damaged_assignment_is_unknown_also_to_those_who_knew_it(tmp_path):
+    record = record_of(tmp_path, [[0, 1, 2, 3], [0, 1, 2, 0]])
+    assert stability_between(record, 0, 10) == 0.75
+    np.save(record.path / "snapshots" / step_folder(10) / "assignment.npy", np.zeros(3, np.int32))
+    assert np.isnan(stability_between(record, 0, 10))
+    with pytest.raises(RecordError, match="classes of 4 and of 3 images"):
         class_flow(record, 0, 10)

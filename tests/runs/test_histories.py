@@ -7,10 +7,10 @@ from synthetic import make_history, make_run
 
 from twist.runs import histories
 from twist.runs.clustering import cluster_scores
-from twist.runs.columns import entropies_through_time
+from twist.runs.columns import column_through_time
 from twist.runs.histories import epoch_history, label_scores, sample_history, sample_traits
 from twist.runs.record import RunRecord, RunWriter, epoch_file
-from twist.runs.store import step_folder
+from twist.runs.store import npy_bytes, step_folder
 
 
 def opened(path):
@@ -59,10 +59,14 @@ def test_epochs_are_those_over_by_then(run):
     assert epoch_history(opened(run), 0, until=7 * 3 + 6).index.tolist() == [1, 2, 3]
 
 
-def test_a_damaged_epoch_is_unknown_and_named(tmp_path):
+@pytest.mark.parametrize(
+    "changed",
+    [lambda content: content[:-1], lambda _: npy_bytes(np.zeros(300)), lambda _: npy_bytes(np.zeros((300, 3)))],
+)
+def test_a_damaged_epoch_is_unknown_and_named(changed, tmp_path):
     record = opened(make_run(tmp_path, histories=True, epochs=3))
     file = record.path / "epochs" / epoch_file(2)
-    file.write_bytes(file.read_bytes()[:-1])
+    file.write_bytes(changed(file.read_bytes()))
     table = epoch_history(record, 5)
     assert table["sample_entropy"].isna().tolist() == [False, True, False]
     assert len(table.attrs["damaged"]) == 1 and "epochs/epoch-000002.npy" in table.attrs["damaged"][0]
@@ -144,7 +148,7 @@ def test_few_snapshots_and_few_images_have_traits_and_histories(count, num_sampl
     assert traits.never_confident.all() == bool(count) and not traits.forgotten.any()
     assert np.isnan(traits.mean_confidence).all() == (count == 0)
     assert len(sample_history(record, 0)) == len(label_scores(record)) == count
-    assert entropies_through_time(record).values.shape == (count, num_samples)
+    assert column_through_time(record, "sample_entropy").values.shape == (count, num_samples)
     assert epoch_history(record, 0).empty
 
 
@@ -188,6 +192,8 @@ def test_a_snapshot_is_scored_once_until_it_is_written_again(tmp_path, monkeypat
     assert label_scores(record).equals(first) and len(calls) == 2
     RunWriter(record.path, 2).snapshot(10, 1.0, {"assignment": np.int32([1, 1])}, {})
     assert label_scores(record)["matched_accuracy"].tolist() == [1, 0.5] and len(calls) == 3
+    np.save(record.path / "watch" / "labels.npy", np.int32([1, 1]))
+    assert label_scores(record)["matched_accuracy"].tolist() == [0.5, 1] and len(calls) == 5
 
 
 def test_a_damaged_snapshot_has_no_scores_and_the_others_have(tmp_path):

@@ -1,3 +1,6 @@
+import shutil
+import tracemalloc
+
 import numpy as np
 import pytest
 from sklearn.metrics import adjusted_mutual_info_score, mutual_info_score
@@ -9,7 +12,7 @@ from twist.runs.config import Recipe
 from twist.runs.folders import create_run
 from twist.runs.record import RunRecord, RunWriter
 from twist.runs.shortcuts import ImageStatistics, image_statistics, shortcut, shortcut_at
-from twist.runs.store import RecordError, step_folder
+from twist.runs.store import step_folder
 
 GRAY, COLOR = ("brightness", "contrast", "blur"), ("brightness", "contrast", "blur", "red-green", "blue-yellow")
 
@@ -67,19 +70,8 @@ def test_flat_images_have_no_contrast_and_no_edges(tmp_path):
 def test_statistics_are_read_once(tmp_path, monkeypatch):
     watch = watch_of(tmp_path, np.zeros((5, 1, 4, 4), np.uint8))
     first = image_statistics(watch)
-    monkeypatch.setattr(shortcuts, "_tiles", None)
+    monkeypatch.setattr(shortcuts, "_of_images", None)
     assert image_statistics(watch) is first
-
-
-@pytest.mark.parametrize("damage", ["gone", "cut"])
-def test_damaged_thumbnails_are_refused(damage, tmp_path):
-    watch = watch_of(tmp_path, np.zeros((5, 1, 4, 4), np.uint8))
-    content = watch.sheets[0].read_bytes()
-    watch.sheets[0].unlink()
-    if damage == "cut":
-        watch.sheets[0].write_bytes(content[:20])
-    with pytest.raises(RecordError, match="thumbnails of the watch images cannot be read"):
-        image_statistics(watch)
 
 
 @pytest.mark.parametrize("num_classes", [2, 10, 100])
@@ -192,3 +184,27 @@ def test_a_snapshot_that_cannot_be_read_has_no_shortcut(tmp_path):
     record = opened(make_history(tmp_path, [[0, 1]] * 2, num_classes=2))
     (record.path / "snapshots" / step_folder(10) / "assignment.npy").unlink()
     assert shortcut_at(record, 0) is not None and shortcut_at(record, 10) is None and shortcut_at(record, 5) is None
+
+
+def test_without_thumbnails_no_process_knows_a_shortcut(tmp_path):
+    record = opened(make_run(tmp_path, "shortcut"))
+    step = record.snapshot_steps()[-1]
+    assert shortcut_at(record, step) is not None
+    shutil.rmtree(record.path / "watch")
+    assert shortcut_at(record, step) is None
+
+
+def test_an_assignment_of_other_images_has_no_shortcut(tmp_path):
+    record = opened(make_history(tmp_path, [[0, 1]] * 2, num_classes=2))
+    np.save(record.path / "snapshots" / step_folder(10) / "assignment.npy", np.zeros(3, np.int32))
+    assert shortcut_at(record, 10) is None
+
+
+def test_empty_classes_change_nothing_and_take_no_memory():
+    values, assignment = drawn(2000), np.random.default_rng(0).integers(0, 3, 2000)
+    few = shortcut(assignment, statistics_of(*values), 3)
+    tracemalloc.start()
+    many = shortcut(assignment * 10_000, statistics_of(*values), 32_768)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert many.explained == few.explained and many.together == few.together and peak < 20_000_000

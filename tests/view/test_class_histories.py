@@ -98,6 +98,13 @@ def test_a_flow_of_many_classes_is_cut_to_the_largest_and_says_so(tmp_path):
     assert len(figure.data[0].link.value) == 40 and "the 40 largest flows" in words(figure)
 
 
+def test_tens_of_thousands_of_classes_flow_as_few_do(tmp_path):
+    before = np.arange(0, 32_000, 16).repeat(2)
+    record = read(make_history(tmp_path, [before, before + 1], num_classes=32_768))
+    figure = flow_figure(class_flow(record, 0, 10), Scene.of(record))
+    assert list(figure.data[0].link.value) == [2] * 40 and "100% stayed together" in words(figure)
+
+
 def test_splits_are_told_by_number(tmp_path):
     record = read(make_history(tmp_path, [[0] * 20 + [1] * 20, [0] * 10 + [2] * 10 + [1] * 20], num_classes=3))
     assert "0 split into 0, 2" in changes_of(class_flow(record, 0, 10))

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from twist.runs.columns import column_through_time, read_rows, steps_until, watch_count
+from twist.runs.columns import Stamped, assignment_path, column_through_time, read_assignment, read_rows, stamped
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, step_folder
 
@@ -18,7 +17,8 @@ LIVING_SHARE = 0.1
 PART_SHARE = 0.25
 #: … and at least this share of the images of each of those comes from it.
 FROM_SHARE = 0.5
-#: Above this many classes the best matching of every two snapshots would take longer than a look may.
+#: With more classes in use than this, the best matching of two snapshots would take longer than a look may: they are
+#: matched greedily, the largest flow first, which keeps at least half of what the best would.
 MATCHED_CLASSES = 256
 
 
@@ -48,8 +48,8 @@ class ClassHistories(NamedTuple):
         ``stability``. A class is an output of the head, and keeps its number; but when another head comes to speak, all
         numbers change while the groups remain: stability then drops for one snapshot (0.09 instead of 0.86 on digits,
         four heads) and this does not: with several heads read this one. Its level by
-        chance rises with C (0.11 at 10,000 images in ten classes, 0.04 in a hundred, against 0.1 and 0.01). NaN above
-        `MATCHED_CLASSES` classes; `ClassFlow.matched_stability` of two snapshots has no such limit.
+        chance rises with C (0.11 at 10,000 images in ten classes, 0.04 in a hundred, against 0.1 and 0.01). With more
+        than `MATCHED_CLASSES` in use it is a lower bound.
     agreement
         Mean share of visits in training in which both views of an image fell into one class, ``[T]``; NaN where it was
         not kept. Low: the classes follow the augmentation, not the image.
@@ -68,6 +68,66 @@ class ClassHistories(NamedTuple):
     damaged: tuple[str, ...]
 
 
+class Moves(NamedTuple):
+    """Images by the class they had and the class they have: the pairs that occur, of so many that could.
+
+    Attributes
+    ----------
+    earlier, later
+        Classes of each pair, ``[P]``, ascending by the earlier one, then by the later.
+    counts
+        Images of each pair, ``[P]``, at least 1; those without a class at either time are in none.
+    """
+
+    earlier: np.ndarray
+    later: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def stability(self) -> float:
+        """Share of the images that kept their class; NaN without images."""
+        return float(self.counts[self.earlier == self.later].sum() / self.counts.sum()) if len(self.counts) else np.nan
+
+    @property
+    def matched_stability(self) -> float:
+        """Share of the images that stayed together, whatever their class is called now; NaN without images.
+
+        That of the best one-to-one matching of earlier and later classes; with more than `MATCHED_CLASSES` in use of a
+        greedy one, or of none where that keeps more: a lower bound, at least half of the best.
+        """
+        if not len(self.counts):
+            return np.nan
+        return max(float(self.counts[self.matched()].sum() / self.counts.sum()), self.stability)
+
+    def matched(self) -> np.ndarray:
+        """Which pairs a one-to-one matching of earlier and later classes keeps: each class is in one of them at most.
+
+        It keeps as many images as can be; with more than `MATCHED_CLASSES` in use it is greedy.
+        """
+        from scipy.optimize import linear_sum_assignment
+
+        if not len(self.counts):
+            return np.zeros(0, int)
+        rows, columns = (np.unique(classes, return_inverse=True)[1] for classes in (self.earlier, self.later))
+        shape = rows.max() + 1, columns.max() + 1
+        if max(shape) > MATCHED_CLASSES:
+            return self._greedy()
+        table, pair = np.zeros(shape, int), np.full(shape, -1)
+        table[rows, columns], pair[rows, columns] = self.counts, np.arange(len(self.counts))
+        kept = pair[linear_sum_assignment(table, maximize=True)]
+        return kept[kept >= 0]
+
+    def _greedy(self) -> np.ndarray:
+        kept, left, reached = [], set(), set()
+        earlier, later = self.earlier.tolist(), self.later.tolist()
+        for pair in np.argsort(-self.counts, kind="stable").tolist():
+            if earlier[pair] not in left and later[pair] not in reached:
+                left.add(earlier[pair])
+                reached.add(later[pair])
+                kept.append(pair)
+        return np.array(kept, int)
+
+
 class ClassFlow(NamedTuple):
     """Where the images of each class went between two snapshots.
 
@@ -75,12 +135,11 @@ class ClassFlow(NamedTuple):
     ----------
     earlier_step, later_step
         The two snapshots.
-    counts
-        Images by earlier class (row) and later class (column), ``[C, C]``.
+    moves
+        Images by earlier and later class.
     born, died
-        Classes that live later and did not earlier, and the reverse. A class lives when it holds an image, and at least
-        `LIVING_SHARE` of an even share 1/C of them. When another head came to speak in between, one number means two
-        classes, and these say nothing: splits and merges still do.
+        Classes that live later and did not earlier, and the reverse, see `living`. When another head came to speak in
+        between, one number means two classes, and these say nothing: splits and merges still do.
     splits
         For each class that fell into several, those: each took at least `PART_SHARE` of its images, and has at least
         `FROM_SHARE` of its own from it. Images that join a class which is mostly others' are no split.
@@ -90,24 +149,11 @@ class ClassFlow(NamedTuple):
 
     earlier_step: int
     later_step: int
-    counts: np.ndarray
+    moves: Moves
     born: tuple[int, ...]
     died: tuple[int, ...]
     splits: dict[int, tuple[int, ...]]
     merges: dict[int, tuple[int, ...]]
-
-    @property
-    def stability(self) -> float:
-        """Share of the images that kept their class; NaN without images."""
-        return float(np.trace(self.counts) / self.counts.sum()) if self.counts.any() else np.nan
-
-    @property
-    def matched_stability(self) -> float:
-        """Share of the images that stayed together, whatever their class is called now; NaN without images.
-
-        The best one-to-one matching of earlier and later classes; about a second for 4,096 of them.
-        """
-        return _matched(self.counts)
 
 
 def class_histories(record: RunRecord, until: int | None = None) -> ClassHistories:
@@ -124,16 +170,14 @@ def class_histories(record: RunRecord, until: int | None = None) -> ClassHistori
     usage, mean_entropy = np.full((2, count, num_classes), np.nan)
     stability, matched, agreement = np.full((3, count), np.nan)
     for now, classes in enumerate(assigned.values):
-        known = _known(classes, num_classes)
-        if known.any():
-            held = np.bincount(classes[known], minlength=num_classes)
-            total = np.bincount(classes[known], entropies.values[now][known], minlength=num_classes)
-            usage[now] = held / known.sum()
+        if len(classes) and classes[0] >= 0:  # one that cannot be read is -1 throughout
+            held = np.bincount(classes, minlength=num_classes)
+            total = np.bincount(classes, entropies.values[now], minlength=num_classes)
+            usage[now] = held / len(classes)
             np.divide(total, held, out=mean_entropy[now], where=held > 0)
         if now:
-            stability[now] = _same(assigned.values[now - 1], classes, num_classes)
-            if num_classes <= MATCHED_CLASSES:
-                matched[now] = _matched(_counts(assigned.values[now - 1], classes, num_classes))
+            moves = moves_between(assigned.values[now - 1], classes)
+            stability[now], matched[now] = moves.stability, moves.matched_stability
         visited = ~np.isnan(agreements.values[now])
         if visited.any():
             agreement[now] = agreements.values[now][visited].mean()
@@ -150,115 +194,101 @@ def class_flow(record: RunRecord, earlier_step: int, later_step: int) -> ClassFl
     RecordError
         When there is no snapshot at one of the steps, or its assignment is damaged.
     """
-    before, after = (_assignment(record, step) for step in (earlier_step, later_step))
-    counts = _counts(before, after, record.recipe.network.num_classes)
-    lived, lives = _living(counts.sum(1)), _living(counts.sum(0))
-    between = counts * np.outer(lived, lives)
+    num_classes = record.recipe.network.num_classes
+    for step in (earlier_step, later_step):
+        if step not in record.snapshot_steps():
+            raise RecordError(f"run {record.name} has no snapshot at step {step}: give one of its snapshot steps")
+    earlier, later = (stamped(assignment_path(record, step)) for step in (earlier_step, later_step))
+    moves = _moves(earlier, later, num_classes)
+    lived, lives = (
+        living(np.bincount(classes, moves.counts, num_classes) / max(1, moves.counts.sum()))
+        for classes in (moves.earlier, moves.later)
+    )
+    between = Moves(*(part[lived[moves.earlier] & lives[moves.later]] for part in moves))
     return ClassFlow(
         earlier_step,
         later_step,
-        counts,
+        moves,
         born=tuple(np.flatnonzero(lives & ~lived).tolist()),
         died=tuple(np.flatnonzero(lived & ~lives).tolist()),
-        splits=_splits(between),
-        merges=_splits(between.T),
+        splits=_splits(between.earlier, between.later, between.counts),
+        merges=_splits(between.later, between.earlier, between.counts),
     )
 
 
-def stability_at(record: RunRecord, step: int) -> float:
-    """Share of the watch images that kept their class since the snapshot before; NaN when one of the two is missing.
+def living(usage: np.ndarray) -> np.ndarray:
+    """Which classes live, from the share of the images in each, ``[..., C]``: from `LIVING_SHARE` of an even share on.
 
-    It is `ClassHistories.stability`, and of a run with several heads `ClassHistories.matched_stability`: a healthy one
-    falls to chance in the former each time another head comes to speak. It reads two columns and needs no labels.
+    Examples
+    --------
+    >>> living(np.array([0.0, 0.02, 0.03, 0.95]))
+    array([False, False,  True,  True])
     """
-    steps = steps_until(record, step)
-    if len(steps) < 2 or steps[-1] != step:
-        return np.nan
-    return stability_between(record, steps[-2], step)
+    return usage >= LIVING_SHARE / usage.shape[-1]
 
 
 def stability_between(record: RunRecord, earlier_step: int, later_step: int) -> float:
     """Share of the watch images that kept their class from one snapshot to another, worked out once in a process.
 
-    As `stability_at`; NaN when one of them is missing or damaged.
+    It is `Moves.stability`, and of a run with several heads `Moves.matched_stability`: a healthy one falls to chance in
+    the former each time another head comes to speak. It reads the two assignments alone. NaN when one of them is
+    missing or damaged.
     """
     network = record.recipe.network
-    folders = [record.path / "snapshots" / step_folder(step) for step in (earlier_step, later_step)]
     try:
-        # A run that resumes may write a snapshot again: its time of writing tells the two apart.
-        written_ns = tuple((folder / "manifest.json").stat().st_mtime_ns for folder in folders)
-        return _kept(record.path.resolve(), *folders, written_ns, network.num_classes, network.num_heads > 1)
-    except (RecordError, OSError):
+        earlier, later = (stamped(assignment_path(record, step)) for step in (earlier_step, later_step))
+        return _kept(earlier, later, network.num_classes, network.num_heads > 1)
+    except RecordError:
         return np.nan
 
 
 @functools.lru_cache(maxsize=4_000)
-def _kept(
-    run: Path, earlier: Path, later: Path, written_ns: tuple[int, ...], num_classes: int, several_heads: bool
-) -> float:
-    count = watch_count(RunRecord(run))
-    before, after = (read_rows(folder / "assignment.npy", 0, count, count) for folder in (earlier, later))
-    if several_heads:
-        return _matched(_counts(before, after, num_classes))
-    return _same(before, after, num_classes)
+def _kept(earlier: Stamped, later: Stamped, num_classes: int, several_heads: bool) -> float:
+    moves = _moves(earlier, later, num_classes)
+    return moves.matched_stability if several_heads else moves.stability
 
 
 def classes_followed(assignments: np.ndarray, num_classes: int) -> np.ndarray:
-    """Assignments ``[T, M]`` under names that outlast a change of the head: each snapshot's classes get those of the
-    classes before that share most images with them, one to one.
-    """
-    from scipy.optimize import linear_sum_assignment
+    """Assignments ``[T, M]``, each from 0 to C - 1, under names that outlast a change of the head.
 
+    Each snapshot's classes get the names of those of the snapshot before that `Moves.matched` matches with them; what
+    is left gets the names that are left.
+    """
     names, followed = np.arange(num_classes), assignments.copy()
     for now in range(1, len(assignments)):
-        counts = _counts(assignments[now - 1], assignments[now], num_classes)
-        before, after = linear_sum_assignment(counts, maximize=True)
-        renamed = np.empty_like(names)
-        renamed[after] = names[before]
+        moves = moves_between(assignments[now - 1], assignments[now])
+        kept = moves.matched()
+        renamed, unnamed = np.empty_like(names), np.ones(num_classes, bool)
+        renamed[moves.later[kept]] = names[moves.earlier[kept]]
+        unnamed[moves.later[kept]] = False
+        renamed[unnamed] = np.setdiff1d(names, names[moves.earlier[kept]])
         names = renamed
         followed[now] = names[assignments[now]]
     return followed
 
 
-def _assignment(record: RunRecord, step: int) -> np.ndarray:
-    if step not in record.snapshot_steps():
-        raise RecordError(f"run {record.name} has no snapshot at step {step}: give one of its snapshot steps")
-    count = watch_count(record)
-    return read_rows(record.path / "snapshots" / step_folder(step) / "assignment.npy", 0, count, count)
+def moves_between(before: np.ndarray, after: np.ndarray) -> Moves:
+    """How images ``[M]`` moved from class to class; -1 is no class."""
+    known = (before >= 0) & (after >= 0)
+    width = after.max(initial=0) + 1
+    pairs, counts = np.unique(before[known].astype(np.int64) * width + after[known], return_counts=True)
+    return Moves(pairs // width, pairs % width, counts)
 
 
-def _known(classes: np.ndarray, num_classes: int) -> np.ndarray:
-    return (classes >= 0) & (classes < num_classes)
+def _moves(earlier: Stamped, later: Stamped, num_classes: int) -> Moves:
+    before, after = (read_assignment(file.path, num_classes) for file in (earlier, later))
+    if len(before) != len(after):
+        raise RecordError(f"two snapshots have classes of {len(before)} and of {len(after)} images: one is damaged")
+    return moves_between(before, after)
 
 
-def _same(before: np.ndarray, after: np.ndarray, num_classes: int) -> float:
-    known = _known(before, num_classes) & _known(after, num_classes)
-    return float((before == after)[known].mean()) if known.any() else np.nan
-
-
-def _counts(before: np.ndarray, after: np.ndarray, num_classes: int) -> np.ndarray:
-    known = _known(before, num_classes) & _known(after, num_classes)
-    pairs = before[known].astype(np.int64) * num_classes + after[known]
-    return np.bincount(pairs, minlength=num_classes**2).reshape(num_classes, num_classes)
-
-
-def _matched(counts: np.ndarray) -> float:
-    from scipy.optimize import linear_sum_assignment
-
-    if not counts.any():
-        return np.nan
-    return float(counts[linear_sum_assignment(counts, maximize=True)].sum() / counts.sum())
-
-
-def _living(held: np.ndarray) -> np.ndarray:
-    return held >= max(1, LIVING_SHARE * held.sum() / len(held))
-
-
-def _splits(counts: np.ndarray) -> dict[int, tuple[int, ...]]:
-    enough = counts >= PART_SHARE * counts.sum(1, keepdims=True)
-    mostly = counts >= FROM_SHARE * counts.sum(0)
-    parts = enough & mostly & (counts > 0)
-    return {int(row): tuple(np.flatnonzero(parts[row]).tolist()) for row in np.flatnonzero(parts.sum(1) > 1)}
+def _splits(sources: np.ndarray, targets: np.ndarray, counts: np.ndarray) -> dict[int, tuple[int, ...]]:
+    enough = counts >= PART_SHARE * np.bincount(sources, counts)[sources]
+    parts = enough & (counts >= FROM_SHARE * np.bincount(targets, counts)[targets])
+    into: dict[int, list[int]] = {}
+    for source, target in zip(sources[parts].tolist(), targets[parts].tolist(), strict=True):
+        into.setdefault(source, []).append(target)
+    return {source: tuple(several) for source, several in sorted(into.items()) if len(several) > 1}
 
 
 def _class_perplexity(record: RunRecord, steps: np.ndarray, num_classes: int) -> tuple[np.ndarray, tuple[str, ...]]:
@@ -266,7 +296,7 @@ def _class_perplexity(record: RunRecord, steps: np.ndarray, num_classes: int) ->
     for now, step in enumerate(steps.tolist()):
         path = record.path / "snapshots" / step_folder(step) / "mean_probs.npy"
         try:
-            probs = read_rows(path, 0, num_classes, num_classes).astype(np.float64)
+            probs = read_rows(path, np.float32, count=num_classes).astype(np.float64)
         except RecordError as error:
             damaged.append(str(error))
         else:

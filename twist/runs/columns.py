@@ -14,19 +14,44 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, step_folder
 
-#: Columns with one value per image, and how each is read: file, type, what stands where nothing could be read.
+
+class Column(NamedTuple):
+    """How a column with one row per image is kept.
+
+    Attributes
+    ----------
+    file
+        Its file in the folder of a snapshot.
+    dtype
+        Type of its values, of any width.
+    ndim
+        Number of its dimensions; the first is the image.
+    missing
+        What stands where nothing could be read.
+    optional
+        Whether a snapshot may lack it without being damaged.
+    """
+
+    file: str
+    dtype: DTypeLike
+    ndim: int = 1
+    missing: float = np.nan
+    optional: bool = False
+
+
+#: Columns that can be followed through time.
 COLUMNS = {
-    "sample_entropy": ("sample_entropy.npy", np.float32, np.nan),
-    "confidence": ("confidence.npy", np.float32, np.nan),
-    "margin": ("top_probs.npy", np.float32, np.nan),
-    "assignment": ("assignment.npy", np.int32, -1),
-    "agreement": ("agreement.npy", np.float32, np.nan),
+    "sample_entropy": Column("sample_entropy.npy", np.float32),
+    "confidence": Column("confidence.npy", np.float32),
+    "margin": Column("top_probs.npy", np.float32, ndim=2),
+    "assignment": Column("assignment.npy", np.int32, missing=-1),
+    "agreement": Column("agreement.npy", np.float32, optional=True),
 }
-_OPTIONAL = {"agreement"}
 _HEADER_BYTES = 512
 
 
@@ -43,7 +68,7 @@ class Through(NamedTuple):
         Steps of the snapshots, int64 ``[T]``, ascending.
     values
         ``[T, M]``, one row per snapshot and one column per watch image. A row that could not be read is NaN, of an
-        assignment -1; so is one that the run did not keep.
+        assignment -1; so is one that the run did not keep. Every other class lies from 0 to C - 1.
     damaged
         One sentence for each file that could not be read; a column that older runs do not keep is none of them.
     """
@@ -53,8 +78,36 @@ class Through(NamedTuple):
     damaged: tuple[str, ...]
 
 
+class Stamped(NamedTuple):
+    """A file as it was written: a key to keep what was worked out from it.
+
+    A run that resumes may write a file again, and a file may get lost: neither is answered from memory.
+    """
+
+    path: Path
+    written_ns: int
+
+
+def stamped(path: Path) -> Stamped:
+    """The file as it is now.
+
+    Raises
+    ------
+    MissingColumn
+        When there is no such file.
+    RecordError
+        When it cannot be reached.
+    """
+    try:
+        return Stamped(path.resolve(), path.stat().st_mtime_ns)
+    except FileNotFoundError as error:
+        raise MissingColumn(f"{_spell(path)} is missing") from error
+    except OSError as error:
+        raise RecordError(f"{_spell(path)} cannot be read: {error}") from error
+
+
 def column_through_time(record: RunRecord, name: str, until: int | None = None) -> Through:
-    """One column of every snapshot in force.
+    """One column of every snapshot in force; a damaged snapshot spoils its own row alone.
 
     Parameters
     ----------
@@ -70,12 +123,10 @@ def column_through_time(record: RunRecord, name: str, until: int | None = None) 
     ------
     ValueError
         When there is no such column.
-    RecordError
-        When the watch images are damaged. A damaged snapshot spoils its own row alone.
     """
     if name not in COLUMNS:
         raise ValueError(f"no column {name!r} can be followed through time: give one of {', '.join(COLUMNS)}")
-    count = watch_count(record)
+    count = count_images(record)
     return _through(record, name, steps_until(record, until), 0, count, count)
 
 
@@ -87,33 +138,26 @@ def columns_of_image(record: RunRecord, image: int, until: int | None = None) ->
     ValueError
         When there is no such image.
     """
-    steps, count = steps_until(record, until), watch_count(record)
+    steps, count = steps_until(record, until), count_images(record)
     check_image(record, image, count)
     return {name: _through(record, name, steps, image, image + 1, count) for name in COLUMNS}
 
 
 def _through(record: RunRecord, name: str, steps: list[int], first: int, last: int, count: int) -> Through:
-    file, dtype, missing = COLUMNS[name]
-    values = np.full((len(steps), last - first), missing, dtype)
+    column, num_classes = COLUMNS[name], record.recipe.network.num_classes
+    values = np.full((len(steps), last - first), column.missing, column.dtype)
     damaged = []
     for row, step in enumerate(steps):
+        path = os.path.join(record.path, "snapshots", step_folder(step), column.file)
         try:
-            column = read_rows(os.path.join(record.path, "snapshots", step_folder(step), file), first, last, count)
-            values[row] = _margin(column) if name == "margin" else column
+            read = read_rows(path, column.dtype, first, last, count=count, ndim=column.ndim)
+            if name == "assignment":
+                _check_classes(path, read, num_classes)
+            values[row] = _margin(read) if name == "margin" else read
         except RecordError as error:
-            if not (isinstance(error, MissingColumn) and name in _OPTIONAL):
+            if not (isinstance(error, MissingColumn) and column.optional):
                 damaged.append(str(error))
     return Through(np.array(steps, np.int64), values, tuple(damaged))
-
-
-def entropies_through_time(record: RunRecord, until: int | None = None) -> Through:
-    """Entropy of every watch image at every snapshot, nats, ``[T, M]``: near 0 it is sure, near log C it has no class.
-
-    A healthy run pulls the whole band down in time while the classes stay in use; a band that falls to 0 together with
-    the marginal entropy is a one-class collapse, one that rises to log C a uniform collapse. Low entropies alone do not
-    say that the classes mean anything: read `twist.runs.class_histories.ClassHistories.stability` next.
-    """
-    return column_through_time(record, "sample_entropy", until)
 
 
 def steps_until(record: RunRecord, until: int | None) -> list[int]:
@@ -121,10 +165,19 @@ def steps_until(record: RunRecord, until: int | None) -> list[int]:
     return [step for step in record.snapshot_steps() if until is None or step <= until]
 
 
-def watch_count(record: RunRecord) -> int:
-    """Number of watch images, 0 before they are written."""
-    watch = record.watch()
-    return 0 if watch is None else len(watch)
+def count_images(record: RunRecord) -> int:
+    """Number of watch images; where they are gone or damaged, that of the newest snapshot that can be read, or 0."""
+    try:
+        if (watch := record.watch()) is not None:
+            return len(watch)
+    except RecordError:  # whoever needs the images themselves says so
+        pass
+    for step in reversed(record.snapshot_steps()):
+        try:
+            return len(read_assignment(assignment_path(record, step), record.recipe.network.num_classes))
+        except RecordError:
+            continue
+    return 0
 
 
 def check_image(record: RunRecord, image: int, count: int) -> None:
@@ -134,30 +187,75 @@ def check_image(record: RunRecord, image: int, count: int) -> None:
         raise ValueError(f"run {record.name} watches {count} images, so there is no image {image}: {span}")
 
 
-def read_rows(path: str | Path, first: int, last: int, count: int) -> np.ndarray:
-    """Rows ``first`` to ``last - 1`` of an ``.npy`` file of ``count`` rows, copied into memory.
+def assignment_path(record: RunRecord, step: int) -> Path:
+    """Where the class of each image is kept at a step."""
+    return record.path / "snapshots" / step_folder(step) / COLUMNS["assignment"].file
+
+
+def read_assignment(path: Path, num_classes: int) -> np.ndarray:
+    """The class of each image at one snapshot, ``[M]``, each from 0 to C - 1.
+
+    Raises
+    ------
+    RecordError
+        When the file is missing or damaged, or names a class that the run does not have.
+    """
+    classes = read_rows(path, COLUMNS["assignment"].dtype)
+    _check_classes(path, classes, num_classes)
+    return classes
+
+
+def read_rows(
+    path: str | Path,
+    dtype: DTypeLike,
+    first: int = 0,
+    last: int | None = None,
+    *,
+    count: int | None = None,
+    ndim: int = 1,
+) -> np.ndarray:
+    """Rows ``first`` to ``last - 1`` of an ``.npy`` file, copied into memory; without ``last`` to its end.
+
+    Parameters
+    ----------
+    path
+        The file.
+    dtype
+        What it must hold: numbers of this kind, of any width, or records of exactly this type.
+    first, last
+        The rows.
+    count
+        Number of rows that it must have; None takes any.
+    ndim
+        Number of dimensions that it must have.
 
     Raises
     ------
     MissingColumn
         When there is no such file.
     RecordError
-        When it cannot be read, or its size or its number of rows is another.
+        When it cannot be read, or holds something else.
     """
     try:
         with open(path, "rb", buffering=0) as file:
             head = file.read(_HEADER_BYTES)
             start = 10 + int.from_bytes(head[8:10], "little")
-            dtype, shape = _parse_header(head[:start])
-            row = dtype.itemsize * math.prod(shape[1:])
+            found, shape = _parse_header(head[:start])
+            if len(shape) != ndim or not _fits(found, np.dtype(dtype)):
+                wanted = f"{np.dtype(dtype)} in {ndim} {'dimension' if ndim == 1 else 'dimensions'}"
+                raise RecordError(f"{_spell(path)} holds {found} of shape {shape}, not {wanted}: it is damaged")
+            row = found.itemsize * math.prod(shape[1:])
             size, expected = os.fstat(file.fileno()).st_size, start + row * shape[0]
             if size != expected:
                 raise RecordError(f"{_spell(path)} has {size} bytes, not {expected}: it is damaged")
-            if shape[0] != count:
+            if count is not None and shape[0] != count:
                 raise RecordError(f"{_spell(path)} has {shape[0]} rows, not {count}: it is damaged")
+            last = shape[0] if last is None else last
+            if not 0 <= first <= last <= shape[0]:
+                raise RecordError(f"{_spell(path)} has {shape[0]} rows, and so none from {first} to {last - 1}")
             file.seek(start + row * first)
             content = file.read(row * (last - first))
-        return np.frombuffer(content, dtype).reshape(last - first, *shape[1:])
+        return np.frombuffer(content, found).reshape(last - first, *shape[1:])
     except FileNotFoundError as error:
         raise MissingColumn(f"{_spell(path)} is missing") from error
     except (OSError, ValueError, IndexError) as error:
@@ -174,10 +272,24 @@ def _parse_header(head: bytes) -> tuple[np.dtype, tuple[int, ...]]:
     stream = io.BytesIO(head)
     if np.lib.format.read_magic(stream) != (1, 0):
         raise ValueError("its header is of another version")
-    shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
-    if fortran_order or dtype.hasobject or not shape:
+    try:
+        shape, fortran_order, dtype = np.lib.format.read_array_header_1_0(stream)
+    except Exception as error:  # a few wrong bytes raise anything here: TokenError, SyntaxError, TypeError …
+        raise ValueError(f"its header is damaged ({error or type(error).__name__})") from error
+    if fortran_order or dtype.hasobject or not shape or min(shape[1:], default=1) < 1:
         raise ValueError(f"it holds {dtype} of shape {shape}, no rows of numbers")
     return dtype, shape
+
+
+def _fits(found: np.dtype, wanted: np.dtype) -> bool:
+    return found == wanted if wanted.names else found.kind == wanted.kind
+
+
+def _check_classes(path: str | Path, classes: np.ndarray, num_classes: int) -> None:
+    low, high = classes.min(initial=0), classes.max(initial=0)
+    if low < 0 or high >= num_classes:
+        found = low if low < 0 else high
+        raise RecordError(f"{_spell(path)} names class {found}, of a run with {num_classes} classes: it is damaged")
 
 
 def _margin(top_probs: np.ndarray) -> np.ndarray:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from twist.runs.class_histories import classes_followed
 from twist.runs.clustering import ClusterScores, cluster_scores
-from twist.runs.columns import check_image, column_through_time, columns_of_image, read_rows, steps_until, watch_count
-from twist.runs.record import NOT_VISITED, RunRecord, epoch_file
-from twist.runs.store import RecordError, step_folder
+from twist.runs.columns import (
+    Stamped,
+    assignment_path,
+    check_image,
+    column_through_time,
+    columns_of_image,
+    read_assignment,
+    read_rows,
+    stamped,
+    steps_until,
+)
+from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, epoch_file
+from twist.runs.store import RecordError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,9 +111,10 @@ def epoch_history(record: RunRecord, index: int, until: int | None = None) -> pd
     """
     import pandas as pd
 
-    check_image(record, index, watch_count(record))
     watch = record.watch()
-    sample = int(watch.sample_ids[index]) if watch is not None else 0
+    ids = np.zeros(0, int) if watch is None else watch.sample_ids
+    check_image(record, index, len(ids))
+    sample = int(ids[index])
     events = {event["epoch"]: event for event in record.events if event["kind"] == "epoch"}
     rows, damaged = {}, []
     for epoch in record.epoch_numbers():
@@ -113,10 +123,11 @@ def epoch_history(record: RunRecord, index: int, until: int | None = None) -> pd
         rows[epoch] = (np.nan, -1, np.nan)
         try:
             path = record.path / "epochs" / epoch_file(epoch)
-            entropy, assignment, agreement = read_rows(path, sample, sample + 1, events[epoch]["images"])[0]
+            read = read_rows(path, EPOCH_SAMPLES, sample, sample + 1, count=events[epoch]["images"])
         except RecordError as error:
             damaged.append(str(error))
         else:
+            entropy, assignment, agreement = read[0]
             rows[epoch] = (float(entropy), int(assignment), np.nan if agreement == NOT_VISITED else float(agreement))
     table = pd.DataFrame.from_dict(rows, orient="index", columns=["sample_entropy", "assignment", "agreement"])
     table = table.astype({"sample_entropy": np.float32, "assignment": np.int32, "agreement": np.float32})
@@ -169,8 +180,7 @@ def sample_traits(record: RunRecord, until: int | None = None) -> SampleTraits:
     network = record.recipe.network
     assigned = column_through_time(record, "assignment", until)
     confident = column_through_time(record, "confidence", until)
-    known = (assigned.values >= 0) & (assigned.values < network.num_classes)
-    whole = known.all(1) & ~np.isnan(confident.values).all(1)
+    whole = (assigned.values >= 0).all(1) & ~np.isnan(confident.values).all(1)
     steps, assignment, confidence = assigned.steps[whole], assigned.values[whole], confident.values[whole]
     damaged = assigned.damaged + confident.damaged
     count = assignment.shape[1]
@@ -219,13 +229,11 @@ def label_scores(record: RunRecord, until: int | None = None) -> pd.DataFrame:
     labeled = watch is not None and watch.labels is not None and watch.labels.max(initial=-1) >= 0
     rows, damaged = {}, []
     for step in steps_until(record, until) if labeled else []:
-        folder = record.path / "snapshots" / step_folder(step)
         try:
-            # A run that resumes may write a snapshot again: its time of writing tells the two apart.
-            written_ns = (folder / "manifest.json").stat().st_mtime_ns
-            scores = _scores(folder.resolve(), written_ns, record.recipe.network.num_classes)
+            files = stamped(assignment_path(record, step)), stamped(record.path / "watch" / "labels.npy")
+            scores = _scores(*files, record.recipe.network.num_classes)
             rows[step] = [getattr(scores, name) for name in LABEL_SCORES]
-        except (OSError, RecordError, ValueError) as error:
+        except (RecordError, ValueError) as error:
             rows[step] = [np.nan] * len(LABEL_SCORES)
             damaged.append(f"step {step}: {error}")
     table = pd.DataFrame.from_dict(rows, orient="index", columns=list(LABEL_SCORES), dtype=np.float64)
@@ -237,9 +245,6 @@ def label_scores(record: RunRecord, until: int | None = None) -> pd.DataFrame:
 
 
 @functools.lru_cache(maxsize=10_000)
-def _scores(folder: Path, written_ns: int, num_classes: int) -> ClusterScores:
-    watch = RunRecord(folder.parents[1]).watch()
-    if watch is None or watch.labels is None:
-        raise RecordError("the labels are gone")
-    assignment = read_rows(folder / "assignment.npy", 0, len(watch), len(watch))
-    return cluster_scores(assignment, watch.labels, num_classes)
+def _scores(assigned: Stamped, labels: Stamped, num_classes: int) -> ClusterScores:
+    assignment = read_assignment(assigned.path, num_classes)
+    return cluster_scores(assignment, read_rows(labels.path, np.int32, count=len(assignment)), num_classes)

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from twist.runs.columns import read_rows
+from twist.runs.columns import Stamped, assignment_path, read_assignment, stamped
 from twist.runs.record import RunRecord
-from twist.runs.store import RecordError, step_folder
+from twist.runs.sheets import ContactSheets
+from twist.runs.store import RecordError
 from twist.runs.watched import Watch
 
 #: Boxes into which images are sorted, a power of two: at most so many, and so many images in each on the average.
@@ -25,7 +24,7 @@ OFFENDER_PURITY, MOST_OFFENDERS = 0.5, 10
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # equal to itself alone, and so a key for what was worked out from it
 class ImageStatistics:
     """Low-level statistics of the watch images, from their thumbnails.
 
@@ -108,13 +107,9 @@ def image_statistics(watch: Watch) -> ImageStatistics:
     Raises
     ------
     RecordError
-        When a contact sheet is missing or damaged.
+        When a contact sheet is missing or damaged, or they are not what the manifest says.
     """
-    try:
-        written_ns = tuple(path.stat().st_mtime_ns for path in watch.sheets)
-        return _statistics(tuple(watch.sheets), written_ns, watch.tile, watch.columns, watch.per_sheet, len(watch))
-    except (OSError, ValueError) as error:
-        raise RecordError(f"the thumbnails of the watch images cannot be read: {error}") from error
+    return _statistics(ContactSheets.of(watch))
 
 
 def shortcut(assignment: np.ndarray, statistics: ImageStatistics, num_classes: int) -> Shortcut:
@@ -145,11 +140,11 @@ def shortcut(assignment: np.ndarray, statistics: ImageStatistics, num_classes: i
         raise ValueError(f"the assignment has shape {classes.shape}, but the statistics are of {images} images")
     known = np.flatnonzero((classes >= 0) & (classes < num_classes))
     classes = classes[known].astype(np.int64)
-    *alone, together = (_explained(classes, boxes, num_classes) for boxes in statistics.boxes[known].T)
+    *alone, together = (_explained(classes, boxes) for boxes in statistics.boxes[known].T)
     explained = dict(zip(statistics.names, alone, strict=True))
     strongest = max(explained, key=lambda name: explained[name])
     values = statistics.values[known, statistics.names.index(strongest)]
-    return Shortcut(explained, together, strongest, _offenders(classes, values, known, num_classes))
+    return Shortcut(explained, together, strongest, _offenders(classes, values, known))
 
 
 def shortcut_at(record: RunRecord, step: int) -> Shortcut | None:
@@ -162,22 +157,21 @@ def shortcut_at(record: RunRecord, step: int) -> Shortcut | None:
     """
     if step not in record.snapshot_steps():
         return None
-    folder = record.path / "snapshots" / step_folder(step)
     try:
-        # A run that resumes may write a snapshot again: its time of writing tells the two apart.
-        written_ns = (folder / "manifest.json").stat().st_mtime_ns
-        return _shortcut_of(folder.resolve(), written_ns, record.recipe.network.num_classes)
-    except (OSError, RecordError):
+        if (watch := record.watch()) is None:
+            return None
+        assigned = stamped(assignment_path(record, step))
+        return _shortcut_of(assigned, image_statistics(watch), record.recipe.network.num_classes)
+    except RecordError:
         return None
 
 
 @functools.lru_cache(maxsize=1_000)
-def _shortcut_of(folder: Path, written_ns: int, num_classes: int) -> Shortcut:
-    watch = RunRecord(folder.parents[1]).watch()
-    if watch is None:
-        raise RecordError("the watch images are gone")
-    assignment = read_rows(folder / "assignment.npy", 0, len(watch), len(watch))
-    return shortcut(assignment, image_statistics(watch), num_classes)
+def _shortcut_of(assigned: Stamped, statistics: ImageStatistics, num_classes: int) -> Shortcut:
+    assignment = read_assignment(assigned.path, num_classes)
+    if len(assignment) != len(statistics.values):
+        raise RecordError(f"{len(assignment)} images have a class, but there are {len(statistics.values)} thumbnails")
+    return shortcut(assignment, statistics, num_classes)
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
@@ -200,11 +194,12 @@ def _boxes(ranks: np.ndarray, boxes: int) -> np.ndarray:
     return box
 
 
-def _explained(classes: np.ndarray, boxes: np.ndarray, num_classes: int) -> float:
+def _explained(classes: np.ndarray, boxes: np.ndarray) -> float:
     if not len(classes):
         return 0.0
+    used, rows = np.unique(classes, return_inverse=True)  # of ten thousand classes most may be empty
     width = boxes.max() + 1
-    table = np.bincount(classes * width + boxes, minlength=num_classes * width).reshape(num_classes, width)
+    table = np.bincount(rows * width + boxes, minlength=len(used) * width).reshape(len(used), width)
     shares = table / len(classes)
     entropy = _entropy(shares.sum(1))
     information = entropy + _entropy(shares.sum(0)) - _entropy(shares)
@@ -242,13 +237,11 @@ def _chance(rows: np.ndarray, columns: np.ndarray) -> float:
     return float(expected)
 
 
-def _offenders(classes: np.ndarray, values: np.ndarray, rows: np.ndarray, num_classes: int) -> tuple[Offender, ...]:
+def _offenders(classes: np.ndarray, values: np.ndarray, rows: np.ndarray) -> tuple[Offender, ...]:
     order = np.argsort(values, kind="stable")
     ordered, found = values[order], []
-    for index in range(num_classes):
+    for index in np.flatnonzero(np.bincount(classes) >= OFFENDER_IMAGES).tolist():
         members = order[classes[order] == index]
-        if len(members) < OFFENDER_IMAGES:
-            continue
         half = math.ceil(len(members) / 2)
         own = values[members]
         lows, highs = own[: len(own) - half + 1], own[half - 1 :]
@@ -264,13 +257,13 @@ def _offenders(classes: np.ndarray, values: np.ndarray, rows: np.ndarray, num_cl
 
 
 @functools.lru_cache(maxsize=16)
-def _statistics(
-    sheets: tuple[Path, ...], written_ns: tuple[int, ...], tile: int, columns: int, per_sheet: int, count: int
-) -> ImageStatistics:
+def _statistics(sheets: ContactSheets) -> ImageStatistics:
     color, values = False, []
-    for tiles in _tiles(sheets, tile, columns, per_sheet, count):
+    for tiles in sheets.tiles():
         color = tiles.shape[-1] == 3
-        values.append(_of_images(tiles))
+        values.append(_of_images(tiles / np.float32(255)))
+    if len({part.shape[1] for part in values}) > 1:
+        raise RecordError("some contact sheets of watch are gray and some in color: they are of several runs")
     names = ("brightness", "contrast", "blur") + (("red-green", "blue-yellow") if color else ())
     return ImageStatistics(names, np.concatenate(values) if values else np.zeros((0, len(names)), np.float32))
 
@@ -287,14 +280,3 @@ def _of_images(images: np.ndarray) -> np.ndarray:
         red, green, blue = images.mean((1, 2)).T
         found += [red - green, blue - (red + green) / 2]
     return np.stack(found, 1)
-
-
-def _tiles(sheets: tuple[Path, ...], tile: int, columns: int, per_sheet: int, count: int) -> Iterator[np.ndarray]:
-    """The thumbnails of one contact sheet after the other, float32 ``[N, tile, tile, channels]``, 0 to 1."""
-    from PIL import Image
-
-    for number, path in enumerate(sheets):
-        with Image.open(path) as sheet:
-            pixels = np.asarray(sheet, np.float32) / 255
-        grid = pixels.reshape(pixels.shape[0] // tile, tile, columns, tile, -1).swapaxes(1, 2)
-        yield grid.reshape(-1, tile, tile, grid.shape[-1])[: min(per_sheet, count - number * per_sheet)]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twist.runs.class_histories import LIVING_SHARE, ClassFlow, ClassHistories
+from twist.runs.class_histories import ClassFlow, ClassHistories, living
 from twist.view.lines import PALETTE, Axis, Line, Reference, lines_panel
 from twist.view.panels import Panel, single, title_of
 from twist.view.scene import Scene
@@ -43,7 +43,7 @@ def usage_history(histories: ClassHistories, scene: Scene, *, dark: bool = False
 
 def births_and_deaths(usage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Where classes began and ceased to live: boolean ``[T, C]`` each, never at the first snapshot."""
-    lives = usage >= LIVING_SHARE / usage.shape[1]
+    lives = living(usage)
     known = np.isfinite(usage).all(1)
     changed = np.zeros_like(lives)
     changed[1:] = (lives[1:] != lives[:-1]) & (known[1:] & known[:-1])[:, None]
@@ -130,7 +130,7 @@ def _rows(histories: ClassHistories, scene: Scene) -> Panel:
 
 def _usage_panel(histories: ClassHistories, scene: Scene, yaxis: dict[str, Any]) -> Panel:
     born, died = births_and_deaths(histories.usage)
-    alive = int((np.nan_to_num(histories.usage[-1:]) >= LIVING_SHARE / scene.num_classes).sum())
+    alive = int(living(histories.usage[-1:]).sum())
     panel = Panel(
         title=f"{alive:,} of {scene.num_classes:,} classes live; born: {born.sum():,}, died: {died.sum():,}",
         note=scene.images(),
@@ -235,13 +235,11 @@ def flow_figure(flow: ClassFlow, scene: Scene, *, dark: bool = False) -> go.Figu
     """
     import plotly.graph_objects as go
 
-    largest = np.argsort(-flow.counts, axis=None, kind="stable")[:MOST_FLOWS]
-    largest = largest[flow.counts.ravel()[largest] > 0]
-    sources, targets = np.unravel_index(largest, flow.counts.shape)
-    counts = flow.counts[sources, targets]
-    total = int(flow.counts.sum())
+    largest = np.argsort(-flow.moves.counts, kind="stable")[:MOST_FLOWS]
+    sources, targets, counts = (part[largest] for part in flow.moves)
+    total = int(flow.moves.counts.sum())
     left, right = np.unique(sources), np.unique(targets)
-    kept = f": {flow.matched_stability:.0%} stayed together" if total else ""
+    kept = f": {flow.moves.matched_stability:.0%} stayed together" if total else ""
     note = scene.images(flow.later_step, total)
     if total and counts.sum() < total:
         note += f" · the {len(counts)} largest flows, {counts.sum() / total:.0%} of the images"

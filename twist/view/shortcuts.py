@@ -9,8 +9,8 @@ import numpy as np
 
 from twist.runs.kinds import EXPLAINED, EXPLAINED_TOGETHER
 from twist.runs.record import Watch
+from twist.runs.sheets import ContactSheets
 from twist.runs.shortcuts import Shortcut
-from twist.runs.store import RecordError
 from twist.view.panels import Panel, single
 from twist.view.scene import Scene
 from twist.view.theme import INKS
@@ -82,23 +82,21 @@ def thumbnails(watch: Watch, rows: np.ndarray, *, side: int = 40) -> bytes:
     Raises
     ------
     RecordError
-        When a contact sheet cannot be read.
+        When a contact sheet is missing or damaged, or they are not what the manifest says.
     """
     from PIL import Image
 
+    sheets = ContactSheets.of(watch)
+    pictures = {number: sheets.picture(number) for number in {int(row) // watch.per_sheet for row in rows}}
     scale = max(1, side // watch.tile)
     tile = watch.tile * scale
     strip = Image.new("RGB", (max(1, len(rows)) * (tile + 4) - 4, tile), "white")
     strip.putalpha(0)
-    try:
-        for place, row in enumerate(rows):
-            sheet, cell = divmod(int(row), watch.per_sheet)
-            y, x = (part * watch.tile for part in divmod(cell, watch.columns))
-            with Image.open(watch.sheets[sheet]) as picture:
-                image = picture.crop((x, y, x + watch.tile, y + watch.tile)).convert("RGBA")
-            strip.paste(image.resize((tile, tile), Image.Resampling.NEAREST), (place * (tile + 4), 0))
-    except (OSError, IndexError) as error:
-        raise RecordError(f"the thumbnails of the watch images cannot be read: {error}") from error
+    for place, row in enumerate(rows):
+        number, cell = divmod(int(row), watch.per_sheet)
+        y, x = (part * watch.tile for part in divmod(cell, watch.columns))
+        image = pictures[number].crop((x, y, x + watch.tile, y + watch.tile)).convert("RGBA")
+        strip.paste(image.resize((tile, tile), Image.Resampling.NEAREST), (place * (tile + 4), 0))
     buffer = io.BytesIO()
     strip.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
