@@ -9,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from twist.runs.record import RunRecord, Watch
+from twist.runs.sheets import ContactSheets
 
 KMEANS_VALUES = 2_000_000
 
@@ -155,26 +156,14 @@ def pixel_kmeans_scores(watch: Watch, num_classes: int) -> ClusterScores | None:
 
     if watch.labels is None or len(watch) < num_classes or len(watch) * watch.tile**2 > KMEANS_VALUES:
         return None
-    pixels = _thumbnails(watch)
-    if pixels.size > KMEANS_VALUES:
+    tiles = np.concatenate(list(ContactSheets.of(watch).tiles()))
+    if tiles.size > KMEANS_VALUES:
         return None
+    pixels = tiles.reshape(len(tiles), -1) / np.float32(255)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # fewer different images than clusters
         assignment = KMeans(num_classes, n_init=10, random_state=0).fit_predict(pixels)
     return cluster_scores(assignment, watch.labels, num_classes)
-
-
-def _thumbnails(watch: Watch) -> np.ndarray:
-    """Every thumbnail as one row of pixel values."""
-    from PIL import Image
-
-    rows = []
-    for path in watch.sheets:
-        with Image.open(path) as sheet:
-            grid = np.asarray(sheet, dtype=np.float32) / 255
-        tiles = grid.reshape(-1, watch.tile, watch.columns, watch.tile, grid.size // (grid.shape[0] * grid.shape[1]))
-        rows.append(tiles.swapaxes(1, 2).reshape(-1, tiles[0, :, 0].size)[: watch.per_sheet])
-    return np.concatenate(rows)[: len(watch)]
 
 
 def _labeled(assignment: np.ndarray, labels: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:

@@ -139,7 +139,9 @@ def load_column(folder: Path, name: str, manifest: Mapping[str, Any]) -> np.ndar
         if path.stat().st_size != expected:
             raise RecordError(f"{folder.name}/{name} has {path.stat().st_size} bytes, not {expected}: it is damaged")
         return np.load(path, mmap_mode="r" if expected > 4096 else None, allow_pickle=False)
-    except (OSError, ValueError, KeyError) as error:
+    except RecordError:
+        raise
+    except Exception as error:  # a few wrong bytes of a header raise anything: TokenError, SyntaxError, TypeError …
         raise RecordError(f"{folder.name}/{name} cannot be read: {error}") from error
 
 
