@@ -1,8 +1,8 @@
 """How often the verdict is right: the collapse zoo over seeds, its record, and its table in the README.
 
 ``python -m benchmarks.zoo``: trains every setting of the zoo with seeds 0 to 12 (377 runs, about an hour on two idle
-cores; Fashion-MNIST must be there), writes ``benchmarks/records/zoo.json`` and the table in README.md. Rules and oracle
-were fixed on seeds 0 to 7 (LOG.md tells what the first look at seeds 3 to 7 gave); the others count. ``--runs FOLDER``
+cores; Fashion-MNIST must be there), writes ``benchmarks/records/zoo.json`` and the table in README.md. Rules were
+fixed on seeds 0 to 7 (LOG.md tells what the first look at seeds 3 to 7 gave); the others count. ``--runs FOLDER``
 keeps the runs, and a second call reads them. ``--readme`` only rewrites the table from the committed record.
 """
 
@@ -52,9 +52,9 @@ def readme_block(record: dict[str, Any]) -> str:
         [
             counted.table(),
             "",
-            f"Seeds {COUNTED[0]} to {COUNTED[-1]}, which neither rules nor oracle were fixed on; on seeds {FIXED_ON[0]} "
-            f"to {FIXED_ON[-1]}, which they were, {fixed_on.right} of {fixed_on.total} are right, with "
-            f"{fixed_on.false_alarms} false alarms and {fixed_on.late} flagged late. "
+            f"Seeds {COUNTED[0]} to {COUNTED[-1]}, which no rule was fixed on; on seeds {FIXED_ON[0]} to "
+            f"{FIXED_ON[-1]}, which they were, {fixed_on.right} of {fixed_on.total} are right, with "
+            f"{fixed_on.false_alarms} false alarms and {fixed_on.late} collapses flagged late. "
             f"{facts['processor']}, {facts['cores']} cores, torch {facts['torch']}, {record['date']}.",
         ]
     )

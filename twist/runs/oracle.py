@@ -73,8 +73,8 @@ def truth(run: Run) -> Truth:
 
 _QUANTITIES: dict[Kind, str] = {
     "uniform collapse": "train/sharpness",
-    "one-class collapse": "train/class_perplexity",
-    "partial collapse": "train/class_perplexity",
+    "one-class collapse": "usage",
+    "partial collapse": "usage",
     "dimensional collapse": "watch/effective_rank",
     "inconsistent views": "train/agreement",
     "overconfident noise": "train/agreement",
@@ -136,9 +136,15 @@ def _arrived(record: RunRecord, quantity: str) -> int | None:
 
 
 def _course(record: RunRecord, quantity: str) -> tuple[np.ndarray, np.ndarray]:
-    """A quantity over the steps; batch numbers as running medians of five, since a single batch is noise."""
+    """A quantity over the steps; batch numbers as running medians of five, since a single batch is noise.
+
+    ``usage`` is the perplexity of the class usage of the watch images, ``shortcut`` what light explains of it.
+    """
+    steps = np.array(record.snapshot_steps())
+    if quantity == "usage":
+        usages = [record.snapshot(int(step)).class_usage for step in steps]
+        return steps, np.array([math.exp(-sum(share * math.log(share) for share in u if share > 0)) for u in usages])
     if quantity == "shortcut":
-        steps = np.array(record.snapshot_steps())
         found = [shortcut_at(record, int(step)) for step in steps]
         return steps, np.array([max(one.explained.values()) if one else math.nan for one in found])
     table = record.snapshot_metrics() if quantity.startswith("watch/") else record.metrics()

@@ -17,6 +17,7 @@ from twist.runs.sources import check_source
 from twist.runs.sweep import run_many
 from twist.runs.verdict import Verdict, verdict, verdict_history
 
+_PLATEAU = "plateau near uniform"
 #: Share of all steps within which a failure must be flagged, counted from the step at which hindsight sees it.
 IN_TIME = 0.15
 
@@ -108,8 +109,8 @@ class ZooResult:
 
     @property
     def late(self) -> int:
-        """Failures flagged too late, or never."""
-        return sum(not row.in_time for row in self.rows)
+        """Failures flagged too late, or never; a plateau, which is none yet, is not counted."""
+        return sum(not row.in_time and row.truth != _PLATEAU for row in self.rows)
 
     @property
     def confusion(self) -> dict[str, dict[str, int]]:
@@ -158,12 +159,12 @@ class ZooResult:
         lines.append("")
         lines.append(
             f"{self.right} of {self.total} runs named right{share}; false alarms in healthy runs at any time: "
-            f"{self.false_alarms}; failures flagged later than {IN_TIME:.0%} of all steps after hindsight: {self.late}."
+            f"{self.false_alarms}; collapses flagged more than {IN_TIME:.0%} of all steps after hindsight: {self.late}."
         )
         wrong = [f"{row.name} (seed {row.seed}): {row.truth}, called {row.said}" for row in self.rows if not row.right]
         lines += [f"Named wrong: {'; '.join(wrong)}."] if wrong else []
         late = [f"{row.name} (seed {row.seed}): {_spell(row.delay)}" for row in self.rows if not row.in_time]
-        lines += [f"Late: {'; '.join(late)}."] if late else []
+        lines += [f"Late, plateaus among them: {'; '.join(late)}."] if late else []
         alarms = [f"{row.name} (seed {row.seed}) at step {row.alarmed}" for row in self.rows if row.false_alarm]
         lines += [f"False alarms: {'; '.join(alarms)}."] if alarms else []
         slides = [
@@ -273,7 +274,7 @@ def row_of(name: str, seed: int, run: Run) -> ZooRow:
 
 
 def _complains(said: Verdict) -> bool:
-    return said.alarm or said.kind == "plateau near uniform"
+    return said.alarm or said.kind == _PLATEAU
 
 
 def _chosen(only: Sequence[str] | None) -> list[Specimen]:
