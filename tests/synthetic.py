@@ -143,6 +143,8 @@ def cut(path: Path, step: int) -> Path:
         events = [parse_line(line) for line in lines]
         kept = [line for line, event in zip(lines, events, strict=True) if event and event["step"] <= step]
         segment.write_bytes(b"".join(kept))
+    for end in (path / "attempts").glob("*/end.json"):
+        end.unlink()
     return path
 
 

@@ -138,7 +138,7 @@ def test_a_record_without_a_line_has_facts(tmp_path):
 
 OLDER = "Gradients were not recorded: the run was written by an older twist."
 NO_SNAPSHOT = "No snapshot of the watch images by then"
-GONE = "The files of the snapshot at step 140 are gone, though the log names it."
+GONE = "at step 140 are gone, though the log names them."
 
 
 def edit_events(path, change):
@@ -284,3 +284,41 @@ def test_one_watch_image_that_changes_its_class_is_no_noise(tmp_path):
             writer.snapshot(step, step / 10, {"assignment": np.int32([step // 50])}, {})
     writer.close()
     assert verdict(read(path)).kind == "healthy"
+
+
+def test_lost_epochs_of_all_images_are_counted(tmp_path):
+    path = synthetic.make_run(tmp_path, histories=True)
+    assert not any("epochs of all images" in said for said in verdict(read(path)).missing)
+    first, second, *_ = sorted((path / "epochs").iterdir())
+    first.unlink()
+    second.write_bytes(second.read_bytes()[:100])
+    assert "2 of 20 epochs of all images are gone or damaged" in " ".join(verdict(read(path)).missing)
+
+
+def test_a_run_whose_last_line_was_lost_is_still_one_that_ended(tmp_path):
+    path = synthetic.make_run(tmp_path)
+    segment = path / "events" / "0001.jsonl"
+    segment.write_bytes(segment.read_bytes()[:-20])
+    found = verdict(read(path))
+    assert (found.kind, found.title) == ("healthy", "Healthy") and "go on" not in found.advice
+
+
+@pytest.mark.parametrize(("images", "believed"), [(300, True), (20, False)])
+def test_the_agreement_of_visits_counts_where_many_images_were_visited_of_late(tmp_path, images, believed):
+    path = create_run(Recipe(), root=tmp_path)
+    writer = RunWriter(path, 1)
+    writer.watch(np.zeros((images, 1, 8, 8), np.uint8), np.arange(images))
+    for step in range(1, 401):
+        writer.metrics(step, step / 10, {**LOSS, "train/agreement": 0.5})
+        if step in (100, 300):
+            writer.snapshot(step, step / 10, {"assignment": np.zeros(images, np.int32)}, {"watch/agreement": 0.7})
+    writer.close()
+    timeline = Timeline(read(path))
+    assert timeline.at(150).agreement == 0.5  # one snapshot alone: its visits go back to the start
+    assert timeline.at(190).agreement == 0.5
+    assert timeline.at(310).agreement == 0.5  # visits from step 100 on are more than the last half
+    assert timeline.at().agreement == 0.5
+    writer = RunWriter(path, 1)
+    writer.snapshot(390, 39.0, {"assignment": np.zeros(images, np.int32)}, {"watch/agreement": 0.9})
+    writer.close()
+    assert Timeline(read(path)).at().agreement == (0.9 if believed else 0.5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import io
 import math
+import numbers
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -182,6 +183,8 @@ def count_images(record: RunRecord) -> int:
 
 def check_image(record: RunRecord, image: int, count: int) -> None:
     """Refuse the row of an image that is not watched."""
+    if not isinstance(image, numbers.Integral) or isinstance(image, bool):
+        raise ValueError(f"image is {image!r}: give the row of a watched image, a whole number")
     if not 0 <= image < count:
         span = f"give a row from 0 to {count - 1}" if count else "wait for its first snapshot"
         raise ValueError(f"run {record.name} watches {count} images, so there is no image {image}: {span}")

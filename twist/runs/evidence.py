@@ -64,7 +64,7 @@ def evidence(facts: Facts) -> tuple[Evidence, ...]:
     ]
     if (value := facts.watch.get("watch/mutual_information")) is not None:
         cap = log_classes(min(facts.num_classes, facts.num_watch or facts.num_classes))
-        rows.append(Evidence("watch/mutual_information", value, cap, "the most it can be", "nats"))
+        rows.append(Evidence("watch/mutual_information", value, cap, "the most it can be, unbound by the norm", "nats"))
     if (value := facts.watch.get("watch/dead_classes")) is not None:
         rows.append(Evidence("watch/dead_classes", value, 0.0, "all classes assigned", "classes"))
     needed = needed_stability(facts)

@@ -12,18 +12,20 @@ from typing import Any
 import numpy as np
 
 from twist.runs import bounds
+from twist.runs.attempts import attempt_folder, last_attempt
 from twist.runs.class_histories import stability_between
 from twist.runs.config import Recipe
-from twist.runs.record import RunRecord
+from twist.runs.record import EPOCH_SAMPLES, RunRecord, epoch_file
 from twist.runs.shortcuts import Shortcut, image_statistics, shortcut_at
-from twist.runs.store import RecordError
+from twist.runs.store import RecordError, read_json
 
 LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
 ENDS_A_RUN = (*LOSS_TERMS, "train/gradient_norm", "train/extra")
 # Numbers are medians over this last share of the steps: one odd batch decides nothing.
 WINDOW_SHARE = 0.1
-# A snapshot is fresh when it was taken after this share of the steps.
-FRESH_SHARE = 0.8
+# What visits between two snapshots agreed on stands for now when they are of the last steps, this share of all of them,
+# and of so many images: more than a few batches hold.
+FRESH_SHARE, ENOUGH_VISITED = 0.5, 100
 STABILITY_TIMES = 3
 # Fewer watch images than this say nothing of classes: the numbers made from them are left out.
 FEWEST_WATCHED = 10
@@ -218,9 +220,9 @@ class Timeline:
 
     def _agreement(self, now: int) -> float:
         count = self._seen(self._snapshot_steps, now)
-        if count and self._snapshot_steps[count - 1] >= FRESH_SHARE * now:
+        if count > 1 and self._num_watch >= ENOUGH_VISITED:
             of_visits = self._snapshots.get("watch/agreement", np.full(count, math.nan))[count - 1]
-            if np.isfinite(of_visits):
+            if np.isfinite(of_visits) and now - self._snapshot_steps[count - 2] <= FRESH_SHARE * now:
                 return float(of_visits)
         return self._median("train/agreement", now)
 
@@ -243,6 +245,7 @@ class Timeline:
             lines = "1 line" if self.record.bad_lines == 1 else f"{self.record.bad_lines} lines"
             yield f"{lines} of the event log were damaged and left out."
         yield from self._missing_of_snapshots(now)
+        yield from self._missing_of_epochs(now)
         if self._seen(self.steps, now) > 1 and not self._is_known("train/gradient_norm", now):
             yield "Gradients were not recorded: the run was written by an older twist."
 
@@ -255,7 +258,8 @@ class Timeline:
                 "unknown; set record.snapshot_every_epochs lower."
             )
         if gone := [step for step in logged if step not in self._on_disk]:
-            yield f"The files of the snapshot at step {gone[-1]} are gone, though the log names it."
+            which = "the snapshot" if len(gone) == 1 else f"{len(gone)} snapshots, the newest of them"
+            yield f"The files of {which} at step {gone[-1]} are gone, though the log names them."
         if self._watch_problem:
             yield self._watch_problem
         elif there and self._num_watch == 0:
@@ -266,8 +270,24 @@ class Timeline:
         elif there and (problem := _problem_of(self.record, there[-1])):
             yield f"The newest snapshot cannot be used whole: {problem}."
 
+    def _missing_of_epochs(self, now: int) -> Iterator[str]:
+        if not self.recipe.record.train_samples:
+            yield "No epochs of all images are kept (record.train_samples is false): run.epoch_history is empty."
+        epochs = [event for event in self.record.events if event["kind"] == "epoch" and event["step"] <= now]
+        sizes = {event["epoch"]: event["images"] for event in epochs}
+        if lost := [epoch for epoch, images in sizes.items() if not _is_whole(self.record, epoch, images)]:
+            yield f"{len(lost)} of {len(sizes)} epochs of all images are gone or damaged: run.epoch_history lacks them."
+
     def _is_known(self, name: str, now: int) -> bool:
         return bool(np.isfinite(self._column(name)[: self._seen(self.steps, now)]).any())
+
+
+def _is_whole(record: RunRecord, epoch: int, images: int) -> bool:
+    """Whether the file of an epoch has the size of so many images, and a header."""
+    try:
+        return (record.path / "epochs" / epoch_file(epoch)).stat().st_size > images * EPOCH_SAMPLES.itemsize
+    except OSError:
+        return False
 
 
 def _problem_of(record: RunRecord, step: int) -> str:
@@ -305,4 +325,7 @@ def _count_watch(record: RunRecord) -> tuple[int, str]:
 
 def _end_reason(record: RunRecord) -> str | None:
     newest = next((event for event in reversed(record.events) if event["kind"] in ("start", "end")), None)
-    return newest["reason"] if newest is not None and newest["kind"] == "end" else None
+    if newest is not None and newest["kind"] == "end":
+        return newest["reason"]
+    # The last line of a log may be lost; the supervisor writes down the end as well.
+    return read_json(attempt_folder(record.path, last_attempt(record.path)) / "end.json").get("reason")

@@ -137,7 +137,7 @@ def too_early(facts: Facts) -> Finding | None:
     if _is_late(facts) and not _in_warmup(facts) and not unknown:
         return None
     needed = max(EARLY_STEPS, math.ceil(min(facts.warmup_steps, (facts.total_steps or math.inf) / 10)))
-    if unknown and facts.step >= EARLY_STEPS:
+    if unknown and (facts.step >= EARLY_STEPS or facts.end_reason is not None):
         sentence, advice = "The loss terms are not on record, and without them nothing can be said.", "Run it anew."
     elif facts.end_reason:
         sentence = f"The run ended after {facts.step} steps; before {needed} the loss terms say more about the start."

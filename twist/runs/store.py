@@ -142,7 +142,8 @@ def load_column(folder: Path, name: str, manifest: Mapping[str, Any]) -> np.ndar
     except RecordError:
         raise
     except Exception as error:  # a few wrong bytes of a header raise anything: TokenError, SyntaxError, TypeError …
-        raise RecordError(f"{folder.name}/{name} cannot be read: {error}") from error
+        reason = str(error) if isinstance(error, OSError | KeyError) else "it is no column of plain numbers"
+        raise RecordError(f"{folder.name}/{name} cannot be read: {reason}") from error
 
 
 def step_folder(step: int) -> str:
