@@ -100,6 +100,12 @@ class _Progress:
         self._alarms_said: set[str] = set()
         self._next_look = 0.0
 
+    def prepare(self) -> None:
+        """Load what a look for an alarm needs while the training starts: an interrupt in an import is no clean one."""
+        import pandas  # noqa: F401
+
+        import twist.runs.verdict  # noqa: F401
+
     def draw(self, run: Run) -> None:
         """Show what is new."""
         from twist.runs.progress import ProgressBar
@@ -150,6 +156,7 @@ def _follow(run: Run, options: argparse.Namespace) -> int:
     placing = _start_layout(run) if options.report else None
     progress = _Progress(run)
     try:
+        progress.prepare()
         status = run.wait(on_poll=progress.draw)
     except KeyboardInterrupt:
         progress.close()
