@@ -256,6 +256,7 @@ def test_without_a_command_the_help_is_shown(capfd):
 
 def test_an_alarm_is_said_once_while_a_run_is_followed(runs, capfd, monkeypatch):
     monkeypatch.setattr(training, "ALARM_EVERY_S", 0.0)
+    monkeypatch.setattr(training, "ALARM_EVERY_LOOKS", 0)
     run = Run(make_run(runs, "uniform", name="flat"))
     progress = training._Progress(run)
     progress.draw(run)

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
     from twist.runs.progress import ProgressBar
     from twist.runs.status import Status
 
-#: Seconds between two looks for an alarm while a run is followed; one takes some thirty milliseconds.
-ALARM_EVERY_S = 5.0
+#: Least seconds between two looks for an alarm while a run is followed, and least multiple of what the last one took:
+#: thirty milliseconds in a run of hundreds of steps, more where the log is long.
+ALARM_EVERY_S, ALARM_EVERY_LOOKS = 5.0, 50
 
 
 def add_commands(commands: Any) -> None:
@@ -126,8 +127,10 @@ class _Progress:
         if newest is not None:
             self._bar.update(newest["step"], newest)
         if time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + ALARM_EVERY_S
+            began = time.monotonic()
             self._say_alarm(run)
+            now = time.monotonic()
+            self._next_look = now + max(ALARM_EVERY_S, ALARM_EVERY_LOOKS * (now - began))
 
     def _say_alarm(self, run: Run) -> None:
         from twist.runs.verdict import verdict

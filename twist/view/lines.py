@@ -10,7 +10,6 @@ import numpy as np
 from twist.view.labels import Box, along, boxes_along, free_box, spread
 from twist.view.panels import Panel
 from twist.view.tables import decimate
-from twist.view.theme import INKS
 
 PALETTE = ("#AA4499", "#0072B2", "#D55E00", "#009E73", "#E69F00", "#56B4E9")
 """Colors of quantities that have none of their own."""
@@ -115,8 +114,3 @@ def lines_panel(
     if not shown:
         panel.empty(empty)
     return panel
-
-
-def ink_line(term: str, name: str, x: np.ndarray, y: np.ndarray) -> Line:
-    """A curve in the ink of a loss term."""
-    return Line(name, x, y, INKS[term].color, INKS[term].dash)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twist.runs.config import Recipe, field_help, field_names, field_value
 from twist.runs.record import RunRecord, Snapshot
@@ -19,9 +19,6 @@ from twist.view.pages import figure_html, file_text, half_figure_html, json_html
 from twist.view.scene import run_path
 from twist.view.theme import DARK, LIGHT, paper_layout
 from twist.view.verdicts import evidence_table, points, sign, since_words
-
-if TYPE_CHECKING:
-    pass
 
 # Scripts and styles of this file only: nothing can be fetched, sent, framed or submitted.
 _POLICY = (
