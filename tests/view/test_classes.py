@@ -326,10 +326,3 @@ def test_a_set_without_labels_has_no_labels(tmp_path, explore):
     explorer = explore(make_run(tmp_path, labels=False))
     assert explorer.watch["labels"] == b"" and explorer.watch["label_names"] == []
     assert "label" not in explorer.selection
-
-
-def test_the_module_is_plain_javascript_of_moderate_length():
-    for name in ("image_map.js", "explorer.js"):
-        lines = (Path(classes.__file__).parent / name).read_text("utf-8").splitlines()
-        assert len(lines) < 600
-        assert max(map(len, lines)) <= 120, [n for n, line in enumerate(lines, 1) if len(line) > 120]

@@ -1,7 +1,7 @@
 """The class explorer: a map of the watch images, the learned classes, and the images of each class, linked.
 
 Python's part is small: read a snapshot, send it as columns of bytes, and swap the map in when UMAP has placed it. All
-that a person does is answered in the browser (``image_map.js``, ``explorer.js``), so the same explorer also lives in a
+that a person does is answered in the browser (the folder ``browser``), so the same explorer also lives in a
 page without a kernel.
 """
 
@@ -11,7 +11,6 @@ import base64
 import json
 import secrets
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anywidget
@@ -21,6 +20,7 @@ import traitlets
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord, Snapshot, Watch
 from twist.runs.store import RecordError
+from twist.view.browser import ALONE, script, style
 from twist.view.layout import Layout, LayoutProcess, layout, pca_positions, start_layout
 from twist.view.scene import run_path
 from twist.view.theme import class_colors
@@ -28,9 +28,8 @@ from twist.view.theme import class_colors
 if TYPE_CHECKING:
     import pandas as pd
 
-_HERE = Path(__file__).parent
-_SCRIPT = "".join((_HERE / name).read_text("utf-8") for name in ("image_map.js", "explorer.js"))
-_STYLE = (_HERE / "explorer.css").read_text("utf-8")
+_SCRIPT = script("dom", "thumbnails", "scatter", "explorer")
+_STYLE = style("base", "explorer")
 
 # Viridis from 25 % to 95 %: its ends can hardly be seen on dark paper (contrast 1.2) and on light paper (1.3).
 _RAMP = "#3b528b #2f6c8d #25858d #249d87 #33b37a #5ec962 #9dd83a #dde329".split()
@@ -321,7 +320,7 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
     return (
         f'<div id="{identity}"><script type="application/json">{data}</script></div>\n'
         f"<style>{_STYLE}</style>\n"
-        f'<script type="module">{_SCRIPT}\nrenderAlone(document.getElementById("{identity}"));</script>\n'
+        f'<script type="module">{_SCRIPT}{ALONE}\nrenderAlone(document.getElementById("{identity}"));</script>\n'
     )
 
 

@@ -6,10 +6,6 @@
  * JupyterLab, Voilà and an HTML page without a kernel. State lives in the model's traits: events set traits, traits
  * redraw the parts. Names of runs and labels enter the page as text nodes only, never as markup.
  *
- * @typedef {{get(name: string): any, set(name: string, value: any): void, save_changes(): void,
- *   on(event: string, then: Function): void, off(event: string, then: Function): void,
- *   send?(message: any): void}} Model  What the widget system, or `renderAlone`, gives.
- *
  * @typedef {object} Table  Everything known of M images, C classes and L labels.
  * @property {number} count  M.
  * @property {number} numClasses  C.
@@ -38,26 +34,8 @@ const CAPTIONS = {
     "the full feature space.",
 };
 
-const count = new Intl.NumberFormat("en-US").format;
-const percent = (/** @type {number} */ share, digits = 0) =>
-  Number.isFinite(share) ? `${(100 * share).toFixed(digits)} %` : "not finite";
-const nats = (/** @type {number} */ value) => (Number.isFinite(value) ? `${value.toFixed(2)} nats` : "not finite");
-
-/** A labeled native select. */
-function makeSelect(label, choices, onchoose) {
-  const select = make("select", { "aria-label": label, onchange: () => onchoose(select.value) });
-  for (const [value, text] of Object.entries(choices)) select.append(make("option", { value, text }));
-  return select;
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 // Tables
-
-/** Bytes from the wire as a typed array; copied, because slices of a message lie at any offset. */
-function column(kind, bytes) {
-  const { buffer, byteOffset, byteLength } = bytes;
-  return new kind(buffer.slice(byteOffset, byteOffset + byteLength));
-}
 
 /** @returns {Table} */
 function readTable(watch, snapshot) {
@@ -115,16 +93,6 @@ function anchorsOf(group, numGroups, xy) {
   });
 }
 
-/** Colors in equal steps along a line through fixed ones. */
-function ramp(anchors, steps = 64) {
-  const parts = anchors.map((hex) => [1, 3, 5].map((k) => parseInt(hex.slice(k, k + 2), 16)));
-  return Array.from({ length: steps }, (_, k) => {
-    const at = (k / (steps - 1)) * (parts.length - 1);
-    const left = Math.min(Math.floor(at), parts.length - 2);
-    return `rgb(${parts[left].map((a, c) => Math.round(a + (parts[left + 1][c] - a) * (at - left))).join(" ")})`;
-  });
-}
-
 // ---------------------------------------------------------------------------------------------------------------------
 // The explorer
 
@@ -154,7 +122,7 @@ class Explorer {
 
   build(el) {
     const set = (name) => (value) => this.set({ [name]: value });
-    this.map = new ImageMap({
+    this.map = new Scatter({
       hover: (i, byKey) => this.hover(i, byKey),
       pick: (i) => this.pick(i),
       lasso: (list) => this.set({ selected_samples: list, selected_class: -1 }),
@@ -208,7 +176,7 @@ class Explorer {
       make("section", { class: "twist-gallery" },
         make("header", {}, this.galleryTitle, this.clear, make("span", { class: "twist-gap" }), this.oddHint,
           this.galleryOrder, make("span", { class: "twist-pages" }, this.back, this.range, this.forth)), this.tiles));
-    this.root = make("div", { class: "twist-explorer", onkeydown: (event) => {
+    this.root = make("div", { class: "twist twist-explorer", onkeydown: (event) => {
       if (event.key === "Escape") this.set({ selected_class: -1, selected_samples: [] });
     } }, make("header", {}, this.title, this.facts, make("span", { class: "twist-gap" }),
       make("label", {}, "Color ", this.colorBy), refresh), this.note, this.body, this.spoken);
@@ -500,36 +468,8 @@ class Explorer {
   }
 }
 
-/** A small square of a class's color. */
-function swatch(color) {
-  const node = make("span", { class: "twist-swatch" });
-  node.style.background = color;
-  return node;
-}
-
 /** Draw a model into an element; returns what ends it. */
 function render({ model, el }) {
   const explorer = new Explorer(model, el);
   return () => explorer.release();
 }
-
-/** Draw from the JSON inside an element, without a kernel; its bytes are objects with the one key `base64`. */
-function renderAlone(/** @type {HTMLElement} */ el) {
-  const values = JSON.parse(el.querySelector("script")?.textContent ?? "{}", (_, value) =>
-    value && typeof value.base64 === "string"
-      ? Uint8Array.from(atob(value.base64), (character) => character.charCodeAt(0)) : value);
-  const events = new EventTarget();
-  const model = {
-    get: (name) => values[name],
-    set(name, value) {
-      values[name] = value;
-      events.dispatchEvent(new Event(`change:${name}`));
-    },
-    save_changes() {},
-    on: (event, then) => events.addEventListener(event, then),
-    off: (event, then) => events.removeEventListener(event, then),
-  };
-  return render({ model, el });
-}
-
-export default { render };

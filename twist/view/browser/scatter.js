@@ -1,43 +1,9 @@
 // @ts-check
-/**
- * The map of images: points on a canvas, their thumbnails, and what a pointer or a keyboard does with them.
- *
- * First half of the class explorer's module: classes.py joins this file and explorer.js into one.
- */
+/** The map of images: points on a canvas, and what a pointer or a keyboard does with them. */
 
 const REACH = 14; // pixels within which the pointer finds a point
 const MAX_IMAGES_DRAWN = 160; // with at most this many points in view, the map draws the images themselves
 const MORPH_MS = 700;
-// Jupyter's one-key shortcuts (x cuts the cell) spare a focused element that has this attribute itself, not its parent.
-const FOCUSABLE = new Set(["button", "select", "canvas"]);
-
-const clamp = (/** @type {number} */ x, low = 0, high = 1) => Math.min(high, Math.max(low, x));
-
-/** An element with attributes, listeners (`onclick`), text (`text`) and children. @returns {any} */
-function make(tag, attributes = {}, ...children) {
-  const node = document.createElement(tag);
-  if (FOCUSABLE.has(tag)) node.dataset.lmSuppressShortcuts = "true";
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") node.textContent = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
-/** Run `work` at most once per frame. */
-function coalesce(work) {
-  let frame = 0;
-  const request = () => {
-    frame ||= requestAnimationFrame(() => {
-      frame = 0;
-      work();
-    });
-  };
-  request.cancel = () => cancelAnimationFrame(frame);
-  return request;
-}
 
 /** Positions moved and scaled, equally in x and y, so that the longer side spans -1 to 1. */
 function normalize(/** @type {Float32Array} */ xy) {
@@ -52,51 +18,8 @@ function normalize(/** @type {Float32Array} */ xy) {
   return xy.map((value, k) => (value - (low[k % 2] + high[k % 2]) / 2) * scale);
 }
 
-/** Thumbnails: where image i lies on the contact sheets. */
-class Thumbnails {
-  constructor(watch) {
-    Object.assign(this, { tile: watch.tile, columns: watch.columns, perSheet: watch.per_sheet });
-    this.urls = watch.sheets.map((bytes) => URL.createObjectURL(new Blob([bytes], { type: watch.sheet_type })));
-    this.sheets = this.urls.map((url) => Object.assign(new Image(), { src: url }));
-  }
-
-  /** Sheet of image i and the tile's column and row on it. */
-  find(i) {
-    const k = i % this.perSheet;
-    return [Math.floor(i / this.perSheet), k % this.columns, Math.floor(k / this.columns)];
-  }
-
-  /** A whole multiple of the tile, at least `side`, so that enlarged pixels stay square. */
-  enlarged(side) {
-    return this.tile * Math.max(1, Math.ceil(side / this.tile));
-  }
-
-  /** Show image i as the background of an element. */
-  show(node, i, side) {
-    const [sheet, x, y] = this.find(i);
-    node.style.width = node.style.height = `${side}px`;
-    node.style.backgroundImage = `url(${this.urls[sheet]})`;
-    node.style.backgroundSize = `${this.columns * side}px auto`;
-    node.style.backgroundPosition = `${-x * side}px ${-y * side}px`;
-  }
-
-  /** Draw image i centered on a point; false while its sheet is still being decoded. */
-  draw(context, i, x, y, side) {
-    const [sheet, column, row] = this.find(i);
-    if (!this.sheets[sheet].naturalWidth) return false;
-    context.imageSmoothingEnabled = side < this.tile;
-    const t = this.tile;
-    context.drawImage(this.sheets[sheet], column * t, row * t, t, t, x - side / 2, y - side / 2, side, side);
-    return true;
-  }
-
-  release() {
-    this.urls.forEach((url) => URL.revokeObjectURL(url));
-  }
-}
-
 /** Points on a canvas: pan, zoom, find, lasso. Marks that follow the pointer have a canvas of their own above. */
-class ImageMap {
+class Scatter {
   /** @param {{hover(i: number, byKey: boolean): void, pick(i: number): void, lasso(list: number[]): void,
    *   moved(view: number[]): void, drawn(): void}} on */
   constructor(on) {

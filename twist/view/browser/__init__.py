@@ -1,0 +1,30 @@
+"""The browser's half of the widgets: plain JavaScript and CSS in parts, joined into the one string a widget sends.
+
+No part imports another and none is built: a widget's script must be a single string (a path would keep every instance
+alive, anywidget issue 929), must not reach the network, and is read by people as it lies here. ``dom.js`` comes first;
+the last part of a widget's script defines ``render({model, el})``, which returns what ends the view.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+
+_FOLDER = resources.files("twist.view.browser")
+
+
+def script(*parts: str) -> str:
+    """The parts ``NAME.js`` in order, as one module whose default export is the widget's ``render``."""
+    return "".join(_read(f"{part}.js") for part in parts) + "\nexport default { render };\n"
+
+
+def style(*parts: str) -> str:
+    """The parts ``NAME.css`` in order, as one sheet."""
+    return "".join(_read(f"{part}.css") for part in parts)
+
+
+def _read(name: str) -> str:
+    return (_FOLDER / name).read_text("utf-8")
+
+
+#: ``renderAlone(element)`` for a page without a kernel; it goes behind a widget's script.
+ALONE = _read("alone.js")
