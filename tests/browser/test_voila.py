@@ -1,72 +1,109 @@
-"""The two apps as Voilà serves them: a page per notebook, no cell to be seen, nothing asked of the network."""
+"""The apps as ``twist app`` serves them: one view on a page, no cell to be seen, nothing asked of the network."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import re
-import shutil
+import signal
+import subprocess
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import Watcher, expect, free_port, serving
+from browsing import Watcher, expect
 from synthetic import make_run
 
 pytestmark = pytest.mark.browser
 
-APPS = Path(__file__).parents[2] / "apps"
-# Voilà's page template names this style sheet; without it only Voilà's own spinner has no picture.
-FONT_AWESOME = re.compile(r"https://[\w.]+/.*font-?awesome", re.IGNORECASE)
+
+@contextlib.contextmanager
+def served(name: str, *arguments: str, home: Path) -> Iterator[str]:
+    """The address of an app, from when it answers until the block ends."""
+    env = dict(os.environ, TWIST_RUNS=str(home / "runs"))
+    env |= {variable: str(home / variable.lower()) for variable in ("JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
+    command = [sys.executable, "-m", "twist", "app", name, *arguments, "--no-browser", "--json"]
+    with (
+        open(home / f"{name}.log", "wb") as said,
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=said) as server,
+    ):
+        address = next((json.loads(line)["address"] for line in server.stdout or () if line.startswith(b"{")), None)
+        assert address, (home / f"{name}.log").read_text(errors="replace")[-2000:]
+        try:
+            yield address
+        finally:
+            server.send_signal(signal.SIGINT)
+        assert server.wait(20) == 0
 
 
 @pytest.fixture(scope="module")
-def voila(tmp_path_factory):
-    """Voilà on the two apps and one run that has ended."""
+def home(tmp_path_factory) -> Path:
+    """A folder with a run that has ended."""
     home = tmp_path_factory.mktemp("voila")
-    make_run(home / "runs", name="shown", num_samples=60)
-    (home / "apps").mkdir()
-    for book in APPS.glob("*.ipynb"):
-        shutil.copy(book, home / "apps")
-    port = free_port()
-    env = dict(os.environ, TWIST_RUNS=str(home / "runs"))
-    env |= {name: str(home / name) for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_RUNTIME_DIR", "IPYTHONDIR")}
-    command = [sys.executable, "-m", "voila", str(home / "apps"), "--no-browser", f"--port={port}"]
-    command += ["--Voila.ip=127.0.0.1", "--Voila.root_url=/"]
-    with serving(command, f"http://127.0.0.1:{port}/", env=env, log=home / "log"):
-        yield f"http://127.0.0.1:{port}/voila/render"
+    make_run(home / "runs", name="shown", num_samples=60, histories=True)
+    return home
 
 
 @pytest.fixture
-def page(chrome):
+def page(chrome, request):
     """A page of which nothing leaves this machine and in which no script fails."""
     watcher = Watcher(chrome)
     page = watcher.open(viewport={"width": 1200, "height": 900})
     yield page
-    keep(page)
+    if folder := os.environ.get("TWIST_PICTURES"):  # for whoever wants to look
+        page.screenshot(path=str(Path(folder) / f"{request.node.name}.png"))
     watcher.close()
-    assert [url for url in watcher.refused if not FONT_AWESOME.match(url)] == []
+    assert watcher.refused == []
     assert watcher.errors == []
 
 
-def keep(page) -> None:
-    """A picture for whoever wants to look: TWIST_PICTURES names a folder."""
-    if folder := os.environ.get("TWIST_PICTURES"):
-        page.screenshot(path=str(Path(folder) / f"voila-{page.url.rsplit('/', 1)[-1].split('.')[0]}.png"))
+def test_the_class_app_shows_the_map_and_the_images(home, page):
+    with served("classes", "shown", home=home) as address:
+        page.goto(address)
+        explorer = page.locator(".twist-explorer")
+        expect(explorer.locator(".twist-tile")).to_have_count(60, timeout=60_000)
+        explorer.get_by_role("button", name="Class 3:").click()
+        expect(explorer.locator(".twist-tile")).to_have_count(6)
 
 
-def test_the_class_app_shows_the_map_and_the_images(voila, page):
-    page.goto(f"{voila}/classes.ipynb")
-    explorer = page.locator(".twist-explorer")
-    expect(explorer.locator(".twist-tile")).to_have_count(60, timeout=60_000)
-    explorer.get_by_role("button", name="Class 3:").click()
-    expect(explorer.locator(".twist-tile")).to_have_count(6)
+def test_the_monitor_app_shows_the_verdict_and_the_overview_as_wide_as_the_page(home, page):
+    with served("monitor", "shown", "--theme", "dark", home=home) as address:
+        page.goto(address)
+        expect(page.get_by_text("Healthy", exact=False).first).to_be_visible(timeout=60_000)
+        plot = page.locator(".js-plotly-plot").first
+        expect(plot.get_by_text("How the terms of the loss move")).to_be_visible(timeout=60_000)
+        expect(plot.locator(".xy .scatterlayer .trace")).not_to_have_count(0)
+        assert plot.bounding_box()["width"] > 1000
+        paper = page.evaluate("getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).background")
+        assert max(map(int, re.findall(r"\d+", paper)[:3])) < 60  # --theme dark reaches the figure
 
 
-def test_the_monitor_app_shows_the_verdict_and_the_overview(voila, page):
-    page.goto(f"{voila}/monitor.ipynb")
-    expect(page.get_by_text("Healthy", exact=False).first).to_be_visible(timeout=60_000)
-    plot = page.locator(".js-plotly-plot").first
-    expect(plot.get_by_text("How the terms of the loss move")).to_be_visible(timeout=60_000)
-    expect(plot.locator(".xy .scatterlayer .trace")).not_to_have_count(0)
-    box = plot.bounding_box()
-    assert box["width"] > 1000  # as wide as the page
+def test_the_compare_app_lists_the_runs(home, page):
+    with served("compare", home=home) as address:
+        page.goto(address)
+        expect(page.locator(".twist-compare").get_by_text("shown").first).to_be_visible(timeout=60_000)
+
+
+def test_the_launch_app_shows_a_form(home, page):
+    with served("launch", home=home) as address:
+        page.goto(address)
+        expect(page.locator(".twist-launch").get_by_role("button", name=re.compile("^Start"))).to_be_visible(
+            timeout=60_000
+        )
+
+
+def test_the_views_app_says_what_it_cannot_show(home, page):
+    with served("views", "shown", home=home) as address:  # a run without a checkpoint
+        page.goto(address)
+        expect(page.locator(".twist-views").get_by_text("no checkpoint").first).to_be_visible(timeout=60_000)
+
+
+def test_who_does_not_know_the_token_is_not_let_in(home):
+    with served("monitor", "shown", home=home) as address:
+        stranger = address.split("?")[0]
+        with urllib.request.urlopen(stranger, timeout=10) as answer:
+            assert "/login" in answer.url
+            assert b"rendered_cells" not in answer.read()

@@ -1,0 +1,51 @@
+"""The command ``twist app`` before anything is served, and the notebooks that it serves."""
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+from synthetic import make_run
+
+import twist
+from twist.cli import main
+from twist.cli.apps import APPS, OF_A_RUN, notebook_of, port_of
+from twist.runs.config import ConfigError
+
+
+def test_every_app_is_one_cell_of_a_clone():
+    assert {path.stem for path in (Path(twist.__file__).parents[1] / "apps").glob("*.ipynb")} == set(APPS)
+    for name in APPS:
+        book = json.loads(notebook_of(name).read_text("utf-8"))
+        (cell,) = book["cells"]
+        assert ("TWIST_RUN" in "".join(cell["source"])) == (name in OF_A_RUN)
+
+
+def test_an_app_without_its_notebook_is_refused():
+    with pytest.raises(ConfigError, match=r"apps/nothing\.ipynb is missing"):
+        notebook_of("nothing")
+
+
+@pytest.mark.parametrize(("text", "said"), [("x", "a whole number"), ("-1", "from 1024"), ("70000", "from 1024")])
+def test_a_port_that_is_none_is_refused(text, said):
+    with pytest.raises(ConfigError, match=said):
+        port_of(text)
+
+
+def test_a_port_that_is_taken_is_refused_and_zero_is_a_free_one():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        taken = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"port {taken} of 127.0.0.1 cannot be had"):
+            port_of(str(taken))
+        assert port_of("0") not in (0, taken)
+
+
+def test_a_run_that_is_not_there_and_a_run_for_an_app_of_all_runs_are_refused(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("TWIST_RUNS", str(tmp_path))
+    make_run(tmp_path, name="here", num_samples=20)
+    assert main(["app", "monitor", "gone", "--no-browser"]) == 2
+    assert "gone" in capsys.readouterr().err
+    assert main(["app", "compare", "here", "--no-browser"]) == 2
+    assert "leave 'here' out" in capsys.readouterr().err
