@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -142,8 +143,8 @@ class Timeline:
         self._on_disk = record.snapshot_steps()
         self._shortcut_of = functools.cache(functools.partial(shortcut_at, record))
         self._num_watch, self._watch_problem = _count_watch(record)
-        self._losses = [event for event in record.events if event["kind"] == "metrics" and _holds_a_loss(event)]
-        self._events_of_snapshots = [event for event in record.events if event["kind"] == "snapshot"]
+        self._losses = _Brokenness(e for e in record.events if e["kind"] == "metrics" and _holds_a_loss(e))
+        self._snapshots_logged = _Brokenness(event for event in record.events if event["kind"] == "snapshot")
 
     @property
     def last_step(self) -> int:
@@ -185,7 +186,7 @@ class Timeline:
             watch=self._watch_at(now) if told else {},
             stability=self._stability(trained),
             gradient_shares=self._gradient_shares(now),
-            nonfinite=(*_nonfinite(self._losses, now), *_nonfinite(self._events_of_snapshots, now)),
+            nonfinite=(*self._losses.broken_at(now), *self._snapshots_logged.broken_at(now)),
             trained_snapshots=trained,
             shortcut_of=self._shortcut_of,
         )
@@ -309,10 +310,17 @@ def _holds_a_loss(event: dict[str, Any]) -> bool:
     return any(name in event for name in LOSS_TERMS)
 
 
-def _nonfinite(events: list[dict[str, Any]], now: int) -> tuple[str, ...]:
-    """Names of what is not finite in the newest of these events: a step that was lost and made good says nothing."""
-    newest: dict[str, Any] = next((event for event in reversed(events) if event["step"] <= now), {})
-    return tuple(name for name in newest.get("nonfinite", ()) if name in ENDS_A_RUN or name.startswith("watch/"))
+class _Brokenness:
+    """What was not finite at the newest event up to a step: a step that was lost and made good says nothing."""
+
+    def __init__(self, events: Iterable[dict[str, Any]]):
+        self._events = sorted(events, key=lambda event: event["step"])  # stable: the later of equals stays behind
+        self._steps = [event["step"] for event in self._events]
+
+    def broken_at(self, now: int) -> tuple[str, ...]:
+        count = bisect.bisect_right(self._steps, now)
+        newest = self._events[count - 1].get("nonfinite", ()) if count else ()
+        return tuple(name for name in newest if name in ENDS_A_RUN or name.startswith("watch/"))
 
 
 def _count_watch(record: RunRecord) -> tuple[int, str]:

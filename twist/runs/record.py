@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twist.runs.config import Recipe, from_dict
+from twist.runs.growing import GrowingTable
 from twist.runs.store import SCHEMA, RecordError, npy_bytes, step_folder, sync_file, sync_folder, write_sealed_folder
 from twist.runs.thumbnails import TILE_COLUMNS, TILES_PER_SHEET, contact_sheets
 from twist.runs.watched import Snapshot, Watch, read_snapshot, read_watch
@@ -181,6 +182,7 @@ class RunRecord:
     bad_lines: int = 0
     _events: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _offsets: dict[str, int] = field(default_factory=dict, repr=False)
+    _tables: dict[str, GrowingTable] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         self.path = Path(self.path)
@@ -225,6 +227,7 @@ class RunRecord:
                 new += 1
                 if event["kind"] == "start":
                     first = event.get("from_step", 0)
+                    self._tables.clear()
                     self._events = [e for e in self._events if e.get("step", 0) <= first or e["kind"] == "start"]
                 event["attempt"] = int(segment.stem)
                 self._events.append(event)
@@ -281,19 +284,12 @@ class RunRecord:
         return self._table("snapshot")
 
     def _table(self, kind: str) -> pd.DataFrame:
-        import pandas as pd
-
-        rows = [event for event in self._events if event["kind"] == kind]
-        table = pd.DataFrame(rows)
-        if table.empty:
-            return pd.DataFrame(index=pd.Index([], name="step"))
-        table = table.drop(columns=["seq", "kind", "crc", "nonfinite"], errors="ignore")
-        return table.drop_duplicates("step", keep="last").set_index("step").sort_index()
+        return self._tables.setdefault(kind, GrowingTable(kind)).read(self._events)
 
     def snapshot_steps(self) -> list[int]:
         """Steps at which a snapshot is on disk and in force, ascending."""
-        steps = {event["step"] for event in self._events if event["kind"] == "snapshot"}
-        return sorted(step for step in steps if (self.path / "snapshots" / step_folder(step)).is_dir())
+        folders = set(os.listdir(folder)) if (folder := self.path / "snapshots").is_dir() else set()
+        return [step for step in self.snapshot_metrics().index.tolist() if step_folder(step) in folders]
 
     def snapshot(self, step: int | None = None) -> Snapshot:
         """One snapshot; none means the newest.

@@ -67,7 +67,7 @@ class Scene:
         return cls(
             run=record.name,
             seed=recipe.seed,
-            step=max((event.get("step") or 0 for event in record.events), default=0),
+            step=next((step for event in reversed(record.events) if (step := event.get("step"))), 0),
             total_steps=start.get("total_steps") or 0,
             num_classes=recipe.network.num_classes,
             batch_size=start.get("batch_size") or recipe.optim.batch_size,
