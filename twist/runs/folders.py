@@ -10,14 +10,17 @@ import re
 import secrets
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from twist.runs.config import ConfigError, Recipe, nearest, to_dict
-from twist.runs.store import SCHEMA, sync_folder, write_json
+from twist.runs.store import SCHEMA, read_json, sync_folder, write_json
+
+#: A person's notes on a run, in its folder: its tags, and the names it had.
+KEEPING = "keeping.json"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _RESERVED = {"con", "prn", "aux", "nul", *(f"com{i}" for i in range(10)), *(f"lpt{i}" for i in range(10))}
@@ -51,6 +54,9 @@ def create_run(
     name: str | None = None,
     root: Path | None = None,
     arrays: Mapping[str, np.ndarray] | None = None,
+    stem: str | None = None,
+    origin: Mapping[str, Any] | None = None,
+    fill: Callable[[Path], None] | None = None,
 ) -> Path:
     """Make the folder of a new run and write its recipe; the folder's name is the run's name.
 
@@ -64,6 +70,12 @@ def create_run(
         Folder of all runs; none means `runs_root`.
     arrays
         Images handed over in memory (``images``, optional ``labels`` and ``label_names``): kept with the run.
+    stem
+        Without a name: what the name is made from instead, with a number behind it where it is taken.
+    origin
+        What ``run.json`` says besides, of a run that comes from another one.
+    fill
+        Called with the folder before it appears under its name, to put more into it.
 
     Raises
     ------
@@ -79,7 +91,7 @@ def create_run(
         raise ConfigError(
             f"runs cannot be kept in {root} ({error.strerror}): set TWIST_RUNS to a folder that can be written"
         ) from None
-    stem = name or f"{_slug(recipe.name)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    stem = name or stem or f"{_slug(recipe.name)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     staging = root / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}"
     staging.mkdir()
     try:
@@ -89,9 +101,11 @@ def create_run(
             with open(staging / "images.npz", "wb") as file:
                 np.savez(file, allow_pickle=False, **arrays)
         write_json(staging / "recipe.json", to_dict(recipe))
+        if fill is not None:
+            fill(staging)
         for attempt in range(1, 10_000):
             path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
-            write_json(staging / "run.json", _identity(path.name, recipe))
+            write_json(staging / "run.json", {**_identity(path.name, recipe), **(origin or {})})
             try:
                 if path.exists():  # a rename onto an *empty* folder would succeed, and a stranger's may be
                     raise FileExistsError(path)
@@ -171,7 +185,29 @@ def find_run(name: str = "last", *, root: Path | None = None) -> Path:
     if _NAME.fullmatch(str(name)) and (root / name / "run.json").is_file():
         return root / name
     names = [path.name for path in run_paths(root)]
+    if now := renamed_to(str(name), root):
+        raise ConfigError(f"there is no run {name!r} in {root}: it is called {now!r} now")
     raise ConfigError(f"there is no run {name!r} in {root}{nearest(str(name), names)}; `twist list` shows all")
+
+
+def former_names(path: Path) -> tuple[str, ...]:
+    """Names that a run had before, oldest first."""
+    found = read_json(path / KEEPING).get("former_names")
+    names = found if isinstance(found, list) else []
+    return tuple(name for name in names if isinstance(name, str) and name != path.name)
+
+
+def renamed_to(name: str, root: Path) -> str | None:
+    """Present name of the run that was once called so, or None."""
+    return next((path.name for path in reversed(run_paths(root)) if name in former_names(path)), None)
+
+
+def gone(path: Path) -> str:
+    """Why the folder of a run, known by its path, is not there any more: it was renamed, or deleted."""
+    now = renamed_to(path.name, path.parent)
+    return f"there is no run {path.name!r} any more: it " + (
+        f"is called {now!r} now" if now else "was deleted or moved"
+    )
 
 
 def run_paths(root: Path | None = None) -> list[Path]:

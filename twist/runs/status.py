@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from twist.runs.attempts import attempt_folder, last_attempt
+from twist.runs.folders import gone
 from twist.runs.lock import lock_holder
 from twist.runs.record import parse_line
-from twist.runs.store import read_json
+from twist.runs.store import RecordError, read_json
 
 STALLED_AFTER_S = 60.0
 
@@ -75,8 +76,16 @@ class Status:
 
 
 def read_status(path: Path) -> Status:
-    """The state of a run, read from its folder in a few milliseconds."""
+    """The state of a run, read from its folder in a few milliseconds.
+
+    Raises
+    ------
+    RecordError
+        When there is no such folder any more: says what the run is called now, where it was renamed.
+    """
     path = Path(path)
+    if not path.is_dir():
+        raise RecordError(gone(path))
     asked = read_json(path / "recipe.json")
     epochs = sum(int((asked.get(group) or {}).get("epochs", 0)) for group in ("optim", "self_label"))
     attempt = last_attempt(path)

@@ -16,10 +16,13 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twist.runs.attempts import attempt_folder, begin_attempt
 from twist.runs.lock import lock_holder, take_lock
+
+if TYPE_CHECKING:
+    import psutil
 
 HEARTBEAT_S = 1.0
 LOG_TAIL_LINES = 40
@@ -82,23 +85,40 @@ def supervise(run: Path, attempt: int) -> dict[str, Any]:
     return end
 
 
+def living_trainer(run: Path) -> int | None:
+    """Process id of the newest trainer when it still lives, as that of a killed supervisor does for a while."""
+    process = _trainer(run)
+    return None if process is None else process.pid
+
+
 def wait_for_orphan(run: Path, timeout_s: float = 60.0) -> None:
     """Let a trainer whose supervisor was killed write its checkpoint and leave, before another one starts."""
-    try:
-        heartbeat = json.loads((run / "heartbeat.json").read_bytes())
-        trainer, born = heartbeat["trainer"], heartbeat["trainer_born"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return
     import psutil
 
+    orphan = _trainer(run)
+    if orphan is None:
+        return
     try:
-        orphan = psutil.Process(trainer)
-        if orphan.create_time() == born:
-            orphan.wait(timeout_s)
+        orphan.wait(timeout_s)
     except psutil.TimeoutExpired:
         orphan.kill()
     except psutil.Error:
         return
+
+
+def _trainer(run: Path) -> psutil.Process | None:
+    try:
+        heartbeat = json.loads((run / "heartbeat.json").read_bytes())
+        trainer, born = heartbeat["trainer"], heartbeat["trainer_born"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    import psutil
+
+    try:
+        process = psutil.Process(trainer)
+        return process if process.create_time() == born and process.pid != os.getpid() else None
+    except (psutil.Error, TypeError, ValueError):
+        return None
 
 
 def beat(run: Path, trainer: int) -> None:
