@@ -14,6 +14,7 @@ _HOMES = {
     "launch": "twist.runs.launcher",
     "attach": "twist.runs.launcher",
     "list_runs": "twist.runs.launcher",
+    "fork": "twist.runs.forking",
     "Run": "twist.runs.handle",
     "run_many": "twist.runs.sweep",
     "sweep_classes": "twist.runs.choose_classes",

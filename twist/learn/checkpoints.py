@@ -105,17 +105,21 @@ def load(folder: Path, state: TrainState) -> dict[str, Any]:
         state.network.load_state_dict(network)
     except RuntimeError as error:
         raise RecordError(f"{folder.name} holds another network's weights: {error}") from error
+    anew = details.get("anew", ())  # what a fork's recipe left no use for: it stays as it was made
     if state.teacher is not None:
-        state.teacher.load_state_dict(load_tensors((folder / "teacher.safetensors").read_bytes()))
+        teacher = network if "teacher" in anew else load_tensors((folder / "teacher.safetensors").read_bytes())
+        state.teacher.load_state_dict(teacher)
     visits = folder / "visits.safetensors"
     if state.visits is not None and visits.is_file():  # older versions kept none
         state.visits.load_state(load_tensors(visits.read_bytes()))
-    moments = load_tensors((folder / "optimizer.safetensors").read_bytes())
-    state.optimizer.load_state_dict(
-        {"state": _join(moments, details["optimizer_scalars"]), "param_groups": details["optimizer_groups"]}
-    )
-    _lay_out_as_weights(state.optimizer)
-    _restore_random_state(load_tensors((folder / "random.safetensors").read_bytes()), state)
+    if "optimizer" not in anew:
+        moments = load_tensors((folder / "optimizer.safetensors").read_bytes())
+        # The recipe says what the groups hold: a fork's may differ, and what is not in it is set at every step.
+        groups = state.optimizer.state_dict()["param_groups"]
+        state.optimizer.load_state_dict({"state": _join(moments, details["optimizer_scalars"]), "param_groups": groups})
+        _lay_out_as_weights(state.optimizer)
+    if "random" not in anew:
+        _restore_random_state(load_tensors((folder / "random.safetensors").read_bytes()), state)
     state.step = details["step"]
     return details["facts"]
 

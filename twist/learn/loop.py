@@ -34,7 +34,7 @@ from twist.runs.config import ConfigError
 from twist.runs.launcher import check_batch
 from twist.runs.own_code import own_parts
 from twist.runs.record import RunRecord, RunWriter
-from twist.runs.store import read_json, sweep, write_json
+from twist.runs.store import RecordError, read_json, sweep, write_json
 
 READING_SHARE = 0.1  # of the images, between two words on how many are decoded
 
@@ -69,7 +69,9 @@ class Loop:
         self.writer = writer
         self.requests = requests
         self.on_metrics = on_metrics
-        self.recipe = RunRecord(path).recipe
+        record = RunRecord(path)
+        self.recipe = record.recipe
+        self.forked_from = record.identity.get("forked_from") or {}
         self.state: TrainState
         self.feed: Feed
         self.background = ExitStack()
@@ -81,6 +83,11 @@ class Loop:
     def step(self) -> int:
         """Steps done; those of the newest checkpoint before the images are loaded."""
         return self.state.step if hasattr(self, "state") else checkpoints.newest_step(self.path)
+
+    @property
+    def begins_fork(self) -> bool:
+        """Whether the run is a fork that has taken no step and no snapshot of its own yet."""
+        return bool(self.forked_from) and not any((self.path / "snapshots").glob("step-*"))
 
     def run(self) -> str:
         """Train to the end or to a request to stop; returns ``completed`` or ``stopped``."""
@@ -118,7 +125,7 @@ class Loop:
         self._take_up_checkpoint(images)
         self.watched = self._watch(images)
         self.state.network.train()
-        if self.step == 0:
+        if self.step == 0 or self.begins_fork:
             self._snapshot(self.watched)
         self._restart_clock()
         return True
@@ -189,6 +196,8 @@ class Loop:
         for folder in ("snapshots", "checkpoints"):
             sweep(self.path / folder)
         saved, notes = checkpoints.load_newest(self.path, self.state)
+        if saved is None and self.forked_from:
+            raise RecordError(f"the checkpoint that {self.path.name} was forked with is gone: fork again")
         facts["precision"] = self._prepare_network(saved or {})
         self.writer.event(
             "start",
@@ -206,6 +215,9 @@ class Loop:
             images=images.name,
             keep=images.keep,
         )
+        if self.begins_fork:
+            parent = {name: self.forked_from.get(name) for name in ("id", "name", "step", "changed")}
+            self.writer.event("fork", step=self.step, **{f"from_{name}": value for name, value in parent.items()})
         if self.compiles_now:
             message = "torch.compile works in the first step, which takes seconds to minutes"
             self.writer.event("note", step=self.step, message=message)
@@ -250,6 +262,7 @@ class Loop:
         # The watch images, and with them every snapshot, belong to the images of the first attempt that had them all.
         earlier = [attempt_folder(self.path, number) for number in range(1, self.writer.attempt)]
         known = [read_json(folder / "environment.json").get("images") for folder in earlier]
+        known.append(self.forked_from.get("images"))
         first = next((fingerprint for fingerprint in known if fingerprint is not None), None)
         if first is not None and not images.has_fingerprint(first):
             raise ConfigError(

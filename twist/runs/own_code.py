@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 
 from twist.runs.config import ConfigError, Recipe
@@ -22,15 +23,15 @@ def own_parts(recipe: Recipe) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value and is_own_code(value)}
 
 
-def check_own_code(recipe: Recipe) -> None:
-    """Refuse references to files that are not there, before anything is written.
+def check_own_code(recipe: Recipe, *, only: Collection[str] | None = None) -> None:
+    """Refuse references to files that are not there, before anything is written; ``only`` those of some fields.
 
     Raises
     ------
     ConfigError
         The field, the file, and where it was looked for.
     """
-    for field, place in _files(recipe):
+    for field, place in _files(recipe, only):
         path = Path(place).expanduser()
         if not path.is_file():
             raise ConfigError(f"{field}: there is no file {place!r} seen from {str(Path.cwd())!r}")
@@ -38,9 +39,9 @@ def check_own_code(recipe: Recipe) -> None:
             raise ConfigError(f"{field}: {place!r} is larger than a source file of {_LARGEST:,} bytes")
 
 
-def keep_own_code(recipe: Recipe, run_folder: Path) -> None:
+def keep_own_code(recipe: Recipe, run_folder: Path, *, only: Collection[str] | None = None) -> None:
     """Copy the files of a recipe's own code into the run folder; `check_own_code` has been asked before."""
-    for _, place in _files(recipe):
+    for _, place in _files(recipe, only):
         copy = run_folder / FOLDER / _name(place)
         copy.parent.mkdir(exist_ok=True)
         copy.write_bytes(Path(place).expanduser().read_bytes())
@@ -61,8 +62,9 @@ def kept_file(place: str, run_folder: Path | None) -> Path:
     return path
 
 
-def _files(recipe: Recipe) -> list[tuple[str, str]]:
-    places = [(field, reference.rpartition(":")[0]) for field, reference in own_parts(recipe).items()]
+def _files(recipe: Recipe, only: Collection[str] | None) -> list[tuple[str, str]]:
+    parts = {field: part for field, part in own_parts(recipe).items() if only is None or field in only}
+    places = [(field, reference.rpartition(":")[0]) for field, reference in parts.items()]
     return [(field, place) for field, place in places if place.endswith(".py")]
 
 

@@ -1,0 +1,200 @@
+"""A run that goes on from another one's checkpoint with a changed recipe; the other is only read."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twist.runs.batch import BatchWarning, batch_warnings
+from twist.runs.config import ConfigError, Recipe, field_names, field_value, with_fields
+from twist.runs.devices import check_device
+from twist.runs.folders import check_name, create_run, find_run
+from twist.runs.handle import Run, start
+from twist.runs.launcher import check_batch
+from twist.runs.own_code import FOLDER, check_own_code, keep_own_code, own_parts
+from twist.runs.record import RunRecord
+from twist.runs.store import RecordError, read_manifest, step_folder, write_sealed_folder
+
+#: Fields of the network that change nothing of what its weights are.
+_NETWORK_FREE = ("network.dropout", "network.drop_path", "network.bunch_size")
+_SAME_IMAGES = ("data.source", "data.split", "data.max_images", "data.image_size")
+_MEMORY = "images.npz"  # images handed over in memory
+
+
+def fork(run: Any, step: int | None = None, name: str | None = None, **changes: Any) -> Run:
+    """Start a run that goes on from a checkpoint of another one, with fields changed; returns at once.
+
+    Its weights, optimizer state, random state and step are those of the checkpoint; with nothing changed it ends with
+    the very weights that the other run ends with. Every schedule is a function of the step and of the recipe, so the
+    fork continues at the step of the checkpoint *on the schedules of its own recipe*: with more epochs the learning
+    rate is at once what the longer recipe has at that step. A new batch size begins at the start of the epoch that the
+    checkpoint is in, an other ``optim.optimizer`` with fresh moments, a teacher that is switched on as a copy of the
+    network, and a new seed draws other views from there on.
+
+    Parameters
+    ----------
+    run
+        The run to fork: a handle, a name, a path, or ``last``; it may be training.
+    step
+        Step of the checkpoint; none means the newest sound one.
+    name
+        Name of the new run; none makes one from the name of the other.
+    **changes
+        Fields to change, with two underscores for the dot: ``objective__sharpness_weight=0``.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such run, checkpoint or field; for fields that cannot change (the network, its number of
+        classes, the images); and when nothing would be left to train.
+
+    Examples
+    --------
+    ::
+
+        twist.fork("digits", objective__sharpness_weight=0, optim__epochs=60)
+    """
+    path = prepare_fork(run, step, name, {key.replace("__", "."): value for key, value in changes.items()})
+    start(path)
+    return Run(path)
+
+
+def prepare_fork(
+    run: Any, step: int | None = None, name: str | None = None, changes: Mapping[str, Any] | None = None
+) -> Path:
+    """Check what was asked for and make the folder of the fork, without starting it; arguments are those of `fork`."""
+    path = Path(run.path) if hasattr(run, "path") else find_run(str(run))
+    if name is not None:
+        check_name(name)
+    record = RunRecord(path)
+    record.poll()
+    parent = record.recipe
+    recipe = with_fields(parent, dict(changes or {}))
+    changed = [field for field in field_names() if field_value(recipe, field) != field_value(parent, field)]
+    for field in changed:
+        _refuse_fixed(field, recipe, parent)
+    check_device(recipe.device)
+    begun = record.last("start")
+    steps = checkpoint_steps(path)
+    if begun is None or not steps:
+        raise ConfigError(f"run {path.name} has no checkpoint yet: there is nothing to fork from")
+    step, files = _checkpoint(path, steps, step)
+    check_batch(recipe, begun["num_images"])
+    new_step = _step_of_fork(step, begun, recipe, path.name)
+    changed_code = [field for field in own_parts(recipe) if field in changed]
+    check_own_code(recipe, only=changed_code)
+    for sentence in batch_warnings(recipe, begun["num_images"]):
+        warnings.warn(sentence, BatchWarning, stacklevel=3)
+    details = json.loads(files.pop("state.json"))
+    anew = _begun_anew(recipe, parent)
+    files = {file: content for file, content in files.items() if file.partition(".")[0] not in anew}
+    files["state.json"] = json.dumps({**details, "step": new_step, "anew": anew}).encode()
+
+    def fill(folder: Path) -> None:
+        write_sealed_folder(folder / "checkpoints" / step_folder(new_step), files, {"step": new_step})
+        if recipe.data.source == f"@run/{_MEMORY}":
+            shutil.copyfile(path / _MEMORY, folder / _MEMORY)
+        if (path / FOLDER).is_dir():
+            shutil.copytree(path / FOLDER, folder / FOLDER)
+        keep_own_code(recipe, folder, only=changed_code)
+
+    origin = {
+        "id": str(record.identity.get("id", "")),
+        "name": path.name,
+        "step": step,
+        "images": details["facts"].get("images"),
+        "changed": {field: _plain(field_value(recipe, field)) for field in changed},
+    }
+    stem = f"{path.name[:90]}-fork"
+    return create_run(recipe, name=name, root=path.parent, stem=stem, origin={"forked_from": origin}, fill=fill)
+
+
+def checkpoint_steps(path: Path) -> list[int]:
+    """Steps of the checkpoints on disk, sound or not, ascending."""
+    names = [folder.name.removeprefix("step-") for folder in (Path(path) / "checkpoints").glob("step-*")]
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def forked_from(record: RunRecord) -> dict[str, Any] | None:
+    """Id, name and step of the run that this one was forked from, and the fields that changed; None for others."""
+    found = record.identity.get("forked_from")
+    return found if isinstance(found, dict) else None
+
+
+def _refuse_fixed(field: str, recipe: Recipe, parent: Recipe) -> None:
+    """Refuse a change that a checkpoint cannot survive, with the reason."""
+    was, asked = field_value(parent, field), field_value(recipe, field)
+    if field.startswith("network.") and field not in _NETWORK_FREE:
+        raise ConfigError(
+            f"{field} is {asked!r}, but a fork keeps the network that its weights belong to ({was!r}): "
+            "launch a new run instead"
+        )
+    if field in _SAME_IMAGES:
+        raise ConfigError(
+            f"{field} is {asked!r}, but a fork keeps its images ({was!r}), to which steps, watch images and the record "
+            "of every image belong: launch a new run instead"
+        )
+    if field == "views.size" and recipe.network.backbone.startswith(("vit_", "timm:")):
+        raise ConfigError(
+            f"views.size is {asked!r}, but {recipe.network.backbone} has learned the positions of patches at {was}: "
+            "launch a new run instead"
+        )
+
+
+def _checkpoint(path: Path, steps: list[int], step: int | None) -> tuple[int, dict[str, bytes]]:
+    """Step and files of the checkpoint asked for, or of the newest sound one, held against their checksums."""
+    if step is not None and step not in steps:
+        there = ", ".join(map(str, steps))
+        raise ConfigError(f"run {path.name} has no checkpoint at step {step}: it has those of {there}")
+    problem = ""
+    for candidate in [step] if step is not None else reversed(steps):
+        try:
+            return candidate, _read_checkpoint(path / "checkpoints" / step_folder(candidate))
+        except RecordError as error:
+            problem = problem or str(error)
+    raise ConfigError(f"run {path.name} cannot be forked there: {problem}")
+
+
+def _read_checkpoint(folder: Path) -> dict[str, bytes]:
+    files = {}
+    for name, expected in read_manifest(folder)["files"].items():
+        try:
+            files[name] = (folder / name).read_bytes()
+        except OSError as error:  # a living run takes old ones away
+            raise RecordError(f"{folder.name}/{name} cannot be read ({error.strerror})") from error
+        if hashlib.sha256(files[name]).hexdigest() != expected["sha256"]:
+            raise RecordError(f"{folder.name}/{name} differs from its checksum: the file was damaged on disk")
+    return files
+
+
+def _step_of_fork(step: int, begun: Mapping[str, Any], recipe: Recipe, name: str) -> int:
+    """The step at which the fork goes on: that of the checkpoint, with another batch size that of its epoch's start."""
+    steps_per_epoch = begun["num_images"] // recipe.optim.batch_size
+    if steps_per_epoch != begun["steps_per_epoch"]:
+        step = step // begun["steps_per_epoch"] * steps_per_epoch
+    if step >= recipe.total_epochs * steps_per_epoch:
+        raise ConfigError(
+            f"nothing is left to train: the checkpoint of {name} stands at epoch {step / steps_per_epoch:g} and the "
+            f"fork has {recipe.total_epochs}: raise optim.epochs, or fork from an earlier step"
+        )
+    return step
+
+
+def _begun_anew(recipe: Recipe, parent: Recipe) -> list[str]:
+    """Parts of the state that the changes leave no use for."""
+    parts = {
+        "optimizer": recipe.optim.optimizer != parent.optim.optimizer,
+        "teacher": recipe.teacher.enabled != parent.teacher.enabled,
+        "random": recipe.seed != parent.seed,
+        "visits": recipe.optim.batch_size != parent.optim.batch_size,
+    }
+    return [name for name, anew in parts.items() if anew]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
