@@ -28,8 +28,9 @@ def chrome():
     if program is None:
         _unavailable("Chromium is not installed (apt-get install chromium)")
     with sync_playwright() as playwright:
+        webgl = ["--use-angle=swiftshader", "--enable-unsafe-swiftshader"]  # by software: no graphics card is needed
         browser = playwright.chromium.launch(
-            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"]
+            executable_path=program, args=["--no-sandbox", "--disable-dev-shm-usage", *webgl]
         )
         yield browser
         browser.close()

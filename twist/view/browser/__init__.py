@@ -11,10 +11,14 @@ from importlib import resources
 
 _FOLDER = resources.files("twist.view.browser")
 
+# A part that lies in several files.
+_WHOLES = {"scatter": ("scatter_index", "scatter_inks", "scatter_layers", "scatter_input", "scatter_picture", "scatter")}
+
 
 def script(*parts: str) -> str:
     """The parts ``NAME.js`` in order, as one module whose default export is the widget's ``render``."""
-    return "".join(_read(f"{part}.js") for part in parts) + "\nexport default { render };\n"
+    names = (name for part in parts for name in _WHOLES.get(part, (part,)))
+    return "".join(_read(f"{name}.js") for name in names) + "\nexport default { render };\n"
 
 
 def style(*parts: str) -> str:

@@ -125,7 +125,7 @@ class Explorer {
     this.map = new Scatter({
       hover: (i, byKey) => this.hover(i, byKey),
       pick: (i) => this.pick(i),
-      lasso: (list) => this.set({ selected_samples: list, selected_class: -1 }),
+      lasso: (rows) => this.set({ selected_samples: [...rows], selected_class: -1 }),
       moved: (view) => this.set({ map_view: view }),
       drawn: () => {
         this.root.dataset.zoom = this.map.view[2].toFixed(2);
