@@ -197,6 +197,19 @@ def _inverse_map(parameters: ViewParameters) -> Float[Tensor, "N 2 3"]:
     return torch.cat([turned, turned @ (-2 * shift)], 2)
 
 
+def outlines(parameters: ViewParameters, shape: tuple[int, int]) -> Float[Tensor, "N 4 2"]:
+    """Where on images of so many rows and columns the corners of each view lie, as (x, y) in pixels of the image.
+
+    The view's top left, top right, bottom right and bottom left: a flipped view runs round the other way.
+    """
+    crop = (parameters.top, parameters.left, parameters.height, parameters.width, parameters.flip)
+    unmoved = torch.eye(2, 3, device=parameters.top.device).repeat(len(parameters.top), 1, 1)
+    seen = resampling.crop_map(*crop, unmoved if parameters.rotation is None else _inverse_map(parameters), shape)
+    corners = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], device=seen.device)
+    rows, columns = shape
+    return (corners @ seen.mT + 1) / 2 * torch.tensor([columns, rows], device=seen.device)
+
+
 def _pixels(
     images: UInt8[Tensor, "N ch h w"], drawn: ViewParameters, operands: _Operands, shared: _Shared
 ) -> Float[Tensor, "N ch S S"]:
