@@ -1,9 +1,11 @@
-"""Contact sheets read back: each is held against the manifest before a pixel of it is decoded."""
+"""Contact sheets read back, each held against the manifest before a pixel of it is decoded, and some tiles as one."""
 
 from __future__ import annotations
 
+import functools
+import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -94,10 +96,70 @@ class ContactSheets(NamedTuple):
             As `picture` does.
         """
         for number in range(len(self.files)):
-            pixels = np.asarray(self.picture(number))
-            grid = pixels.reshape(-1, self.tile, self.columns, self.tile, 3 if pixels.ndim == 3 else 1)
-            tiles = grid.swapaxes(1, 2).reshape(-1, self.tile, self.tile, grid.shape[-1])
-            yield tiles[: min(self.per_sheet, self.num_images - number * self.per_sheet)]
+            yield self.tiles_of(number)
+
+    def tiles_of(self, number: int) -> np.ndarray:
+        """The thumbnails of one sheet, uint8 ``[N, tile, tile, 1 or 3]``.
+
+        Raises
+        ------
+        RecordError
+            As `picture` does.
+        """
+        pixels = np.asarray(self.picture(number))
+        grid = pixels.reshape(-1, self.tile, self.columns, self.tile, 3 if pixels.ndim == 3 else 1)
+        tiles = grid.swapaxes(1, 2).reshape(-1, self.tile, self.tile, grid.shape[-1])
+        return tiles[: min(self.per_sheet, self.num_images - number * self.per_sheet)]
+
+
+def contact_sheet(watch: Watch, rows: Sequence[int]) -> tuple[bytes, str]:
+    """The thumbnails of some watch images on one sheet, in their order, up to ``watch.columns`` in a row of it.
+
+    Returns
+    -------
+    bytes
+        The encoded picture.
+    str
+        Its MIME type: PNG where the run's own sheets are lossless, else JPEG.
+
+    Raises
+    ------
+    RecordError
+        When a sheet is missing or damaged, or a row is not one of the watch images.
+    """
+    wrong = next((row for row in rows if not 0 <= row < len(watch)), None)
+    if wrong is not None:
+        raise RecordError(f"row {wrong:,} is asked for, but the run watches {len(watch):,} images")
+    sheets = ContactSheets.of(watch)
+    places = [divmod(int(row), sheets.per_sheet) for row in rows]
+    tiles = {number: _tiles(sheets, number) for number in sorted({number for number, _ in places})}
+    channels = max((sheet.shape[-1] for sheet in tiles.values()), default=1)
+    chosen = [np.broadcast_to(tiles[number][at], (sheets.tile, sheets.tile, channels)) for number, at in places]
+    images = np.stack(chosen) if chosen else np.zeros((0, sheets.tile, sheets.tile, channels), np.uint8)
+    return encode_tiles(images, sheets.columns, lossless=all(file.path.suffix == ".png" for file in sheets.files))
+
+
+def encode_tiles(tiles: np.ndarray, columns: int, *, lossless: bool) -> tuple[bytes, str]:
+    """Square pictures, uint8 ``[K, side, side, 1 or 3]``, on one sheet of so many columns: its bytes and MIME type."""
+    from PIL import Image
+
+    count, side, _, channels = tiles.shape
+    columns = max(1, min(count, columns))
+    lines = max(1, math.ceil(count / columns))
+    sheet = np.zeros((lines * columns, side, side, channels), np.uint8)
+    sheet[:count] = tiles
+    sheet = sheet.reshape(lines, columns, side, side, channels).swapaxes(1, 2)
+    sheet = sheet.reshape(lines * side, columns * side, channels)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(sheet[..., 0] if channels == 1 else sheet)
+    if lossless:
+        picture.save(buffer, "PNG", compress_level=1)  # for the way to the browser, not for the disk
+    else:
+        picture.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue(), "image/png" if lossless else "image/jpeg"
+
+
+_tiles = functools.lru_cache(maxsize=4)(ContactSheets.tiles_of)  # a sheet of 1,000 in color at 64 pixels is 12 MB
 
 
 def _spell(size: tuple[int, int]) -> str:

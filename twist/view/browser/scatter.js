@@ -404,7 +404,7 @@ class Scatter {
       from: this.from, to: this.to, t: this.t, frames: this.layouts, tints: this.tints, looks: this.looks,
       order: this.order, context: this.context, share, width: this.width, height: this.height, ratio: this.ratio,
       view: [this.view[0], this.view[1], this.unit * this.view[2]], radius: this.radius,
-      alpha: clamp(1.2 - 0.11 * Math.log10(size / this.view[2] ** 2), 0.35, 0.95), // density shows as depth of color
+      alpha: clamp(1.28 - 0.145 * Math.log10(size / this.view[2] ** 2), 0.35, 0.95), // density shows as depth of color
       ...inkBytes({ paper, gray }),
     };
   }

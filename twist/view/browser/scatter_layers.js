@@ -75,8 +75,8 @@ const FRAGMENTS = `
     float outer = clamp(0.5 - edge + rim, 0.0, 1.0);
     if (outer <= 0.0) discard;
     vec3 ink = mix(color.rgb, gray.rgb, gray.a);
-    float strength = outer * alpha * color.a;
-    gl_FragColor = vec4(mix(paper, ink, clamp(0.5 - edge, 0.0, 1.0)), 1.0) * strength;
+    float inner = clamp(0.5 - edge, 0.0, 1.0);
+    gl_FragColor = vec4(mix(paper, ink, inner / outer), 1.0) * outer * alpha * color.a;
   }`;
 
 /** Points drawn by WebGL. Positions go to the graphics card once per layout; zooming and gliding send nothing. */
