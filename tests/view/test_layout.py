@@ -11,70 +11,14 @@ import pytest
 from synthetic import make_run
 
 from twist.runs.store import RecordError
+from twist.view import beside, placing
 from twist.view import layout as maps
 
 
-def blobs(count=60, dim=6):
-    rng = np.random.default_rng(0)
-    return (4 * np.eye(3, dim)[np.arange(count) % 3] + 0.2 * rng.standard_normal((count, dim))).astype(np.float32)
-
-
-def test_neighbors_are_the_exact_cosine_neighbors():
-    from sklearn.neighbors import NearestNeighbors
-
-    features = np.random.default_rng(0).standard_normal((1200, 9)).astype(np.float32)
-    indices, distances = maps.cosine_neighbors(features, 7)
-    expected = NearestNeighbors(n_neighbors=7, metric="cosine", algorithm="brute").fit(features).kneighbors(features)
-    assert np.allclose(distances, expected[0], atol=1e-5)
-    assert (indices == expected[1]).mean() > 0.999
-    assert (indices[:, 0] == np.arange(1200)).all()
-
-
-def test_duplicates_keep_themselves_as_first_neighbor():
-    indices, distances = maps.cosine_neighbors(np.ones((5, 3), np.float32), 3)
-    assert (indices[:, 0] == np.arange(5)).all() and (distances < 1e-6).all()
-
-
-@pytest.mark.parametrize(
-    ("features", "reason"),
-    [
-        (np.zeros((0, 4)), "there are 0"),
-        (blobs(3), "there are 3"),
-        (np.ones((20, 4)), "all features are alike"),
-        (np.zeros((20, 0)), "all features are alike"),
-    ],
-)
-def test_what_umap_cannot_lay_out_falls_back_to_pca_and_says_why(features, reason):
-    x, y, facts = maps.place(features)
-    assert facts["method"] == "pca" and reason in facts["reason"]
-    assert len(x) == len(y) == len(features) and np.isfinite(x).all() and x.dtype == np.float32
-
-
-def test_a_failure_of_umap_falls_back_to_pca_and_names_it(monkeypatch):
-    def fail(features):
-        raise ValueError("no luck")
-
-    monkeypatch.setattr(maps, "_umap", fail)
-    x, _, facts = maps.place(blobs())
-    assert facts["method"] == "pca" and "ValueError: no luck" in facts["reason"]
-    assert np.ptp(x) > 1
-
-
-def test_rows_that_are_not_finite_have_no_place(monkeypatch):
-    monkeypatch.setattr(maps, "_umap", lambda features: features[:, :2])
-    features = blobs()
-    features[5, 0] = np.nan
-    x, _, facts = maps.place(features)
-    assert np.isnan(x[5]) and np.isfinite(np.delete(x, 5)).all()
-    assert (facts["points"], facts["of"]) == (59, 60)
-
-
-def test_a_large_set_is_thinned_evenly_and_says_so(monkeypatch):
-    monkeypatch.setattr(maps, "_umap", lambda features: features[:, :2])
-    monkeypatch.setattr(maps, "MAX_POINTS", 10)
-    x, _, facts = maps.place(blobs(100))
-    assert (facts["points"], facts["of"]) == (10, 100)
-    assert np.flatnonzero(np.isfinite(x)).tolist() == np.linspace(0, 99, 10, dtype=int).tolist()
+@pytest.fixture
+def no_umap(monkeypatch):
+    """Spare umap-learn's import and compilation: what it would answer is where it was started."""
+    monkeypatch.setattr(placing, "_umap", lambda ground, start, tell: start)
 
 
 def test_a_run_without_snapshots_gets_no_map_and_one_sentence(tmp_path):
@@ -87,8 +31,7 @@ def test_a_run_without_snapshots_gets_no_map_and_one_sentence(tmp_path):
     assert maps.layout(path) is None
 
 
-def test_a_second_layout_of_the_same_snapshot_does_nothing(tmp_path, monkeypatch):
-    monkeypatch.setattr(maps, "_umap", lambda features: np.asarray(features[:, :2], np.float32))
+def test_a_second_layout_of_the_same_snapshot_does_nothing(tmp_path, no_umap, monkeypatch):
     path = make_run(tmp_path)
     maps.main([str(path)])
     monkeypatch.setattr(maps, "place", None)
@@ -100,8 +43,7 @@ def test_a_second_layout_of_the_same_snapshot_does_nothing(tmp_path, monkeypatch
     assert "300 of 300 images" in made.caption
 
 
-def test_a_damaged_map_is_an_error_that_names_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(maps, "_umap", lambda features: np.asarray(features[:, :2], np.float32))
+def test_a_damaged_map_is_an_error_that_names_it(tmp_path, no_umap):
     path = make_run(tmp_path)
     maps.make_layout(path)
     (path / "layouts" / "step-000000140" / "umap_x.npy").write_bytes(b"short")
@@ -123,37 +65,37 @@ def test_every_process_has_its_own_log(tmp_path):
     assert len({process.log for process in processes}) == 2
 
 
-@pytest.mark.skipif(maps.fcntl is None, reason="this system has no process locks")
+@pytest.mark.skipif(beside.fcntl is None, reason="this system has no process locks")
 def test_two_processes_make_one_map_between_them(tmp_path, monkeypatch):
     path, others = make_run(tmp_path), []
 
-    def place_while_another_is_asked(features):
+    def place_while_another_is_asked(features, **hooks):
         others.append(maps.start_layout(path))
         deadline = time.monotonic() + 60
         while "waiting for it" not in others[0].log.read_text():
             assert others[0].poll() is None and time.monotonic() < deadline, others[0].log.read_text()
             time.sleep(0.05)
-        return *np.asarray(features[:, :2], np.float32).T, {"method": "umap"}
+        quick = placing.quick(placing.ground_of(features))
+        return quick._replace(facts={**quick.facts, "by": "umap-learn"})
 
-    # not `_umap`: a failed claim of this test would only make `place` fall back to PCA
+    # not `_umap`: a failed claim of this test would only make `place` fall back to the quick map
     monkeypatch.setattr(maps, "place", place_while_another_is_asked)
     made = maps.make_layout(path)
     joined = maps.wait_layout(path, made.step, process=others[0], timeout_s=60)
     assert np.array_equal(joined.x, made.x) and np.array_equal(joined.y, made.y)
 
 
-@pytest.mark.skipif(maps.fcntl is None, reason="this system has no process locks")
-def test_the_claim_of_a_process_that_was_killed_is_free(tmp_path, monkeypatch):
+@pytest.mark.skipif(beside.fcntl is None, reason="this system has no process locks")
+def test_the_claim_of_a_process_that_was_killed_is_free(tmp_path, no_umap):
     path = make_run(tmp_path)
     code = (
-        "import sys, time; from pathlib import Path; from twist.view.layout import _claim\n"
-        "with _claim(Path(sys.argv[1]), 140): print('held', flush=True); time.sleep(600)"
+        "import sys, time; from pathlib import Path; from twist.view.beside import claim\n"
+        "with claim(Path(sys.argv[1]), 'step-000000140', ''): print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", code, str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         holder.kill()
-    monkeypatch.setattr(maps, "_umap", lambda features: np.asarray(features[:, :2], np.float32))
     assert maps.make_layout(path).step == 140
 
 
@@ -175,11 +117,11 @@ def test_the_process_yields_to_training_and_ends_when_the_run_vanishes(tmp_path)
 def test_a_run_that_vanished_while_its_map_was_made_is_not_brought_back(tmp_path, monkeypatch):
     path = make_run(tmp_path)
 
-    def place_and_lose(features):
+    def place_and_lose(ground, start, tell):
         shutil.rmtree(path)
-        return np.asarray(features[:, :2], np.float32)
+        return start
 
-    monkeypatch.setattr(maps, "_umap", place_and_lose)
+    monkeypatch.setattr(placing, "_umap", place_and_lose)
     with pytest.raises(RecordError, match="has vanished"):
         maps.make_layout(path)
     assert not path.exists()
@@ -198,5 +140,5 @@ def test_the_map_follows_the_end_of_a_run_in_its_own_process_and_is_the_same_twi
 
 
 def test_reading_a_map_does_not_load_umap():
-    code = "import sys, twist.view.layout; assert not {'umap', 'numba', 'torch', 'sklearn'} & set(sys.modules)"
+    code = "import sys, twist.view.aligned; assert not {'umap', 'numba', 'torch', 'sklearn'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,21 +1,17 @@
 """A map of the watch images: UMAP of one snapshot's features, made in a process of its own and kept with the run.
 
-``python -m twist.view.layout RUN`` lays out the newest snapshot, at low priority: the run may still train. With
-``--wait`` UMAP is imported and compiled meanwhile, so that the map follows a few seconds after the last step.
+``python -m twist.view.layout RUN`` lays out the newest snapshot, at low priority: the run may still train. A quick map
+is kept first, and replaced by umap-learn's. With ``--wait`` UMAP is imported and compiled meanwhile, so that the map
+follows a few seconds after the last step. With ``--follow`` every snapshot of a live run is laid out as it appears.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import os
-import secrets
+import shutil
 import subprocess
-import sys
-import threading
 import time
-import warnings
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,20 +19,45 @@ from typing import Any
 import numpy as np
 
 from twist.runs.folders import find_run
-from twist.runs.lock import fcntl
 from twist.runs.record import RunRecord, Snapshot
 from twist.runs.status import read_status
-from twist.runs.store import RecordError, load_column, npy_bytes, read_manifest, step_folder, write_sealed_folder
+from twist.runs.store import (
+    RecordError,
+    load_column,
+    npy_bytes,
+    read_json,
+    read_manifest,
+    step_folder,
+    write_sealed_folder,
+)
+from twist.view.beside import (
+    LayoutProcess,
+    Progress,
+    claim,
+    read_progress,
+    say,
+    start_beside,
+    yield_to_training,
+)
+from twist.view.nearest import cosine_neighbors
+from twist.view.placing import Placed, ground_of, pca_positions, place, preview, quick, warm_up
 
-MAX_POINTS = 10_000
-"""Most images that are laid out; of a larger set, evenly spaced ones."""
-NEIGHBORS = 15
-MIN_DIST = 0.1
-SEED = 0
-_PCA_ROWS = 1000
-_PCA_TURNS = 30
+__all__ = [
+    "Layout",
+    "LayoutProcess",
+    "cosine_neighbors",
+    "early_layout",
+    "layout",
+    "layout_progress",
+    "make_layout",
+    "pca_positions",
+    "preview",
+    "start_layout",
+    "wait_layout",
+]
+
 _LONGEST_START_S = 120.0
-_LOOK_EVERY_S = 0.5
+_LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -50,14 +71,33 @@ class Layout:
     x, y
         float32 ``[M]``, no unit; NaN for images that were not laid out.
     facts
-        How it was made: ``method`` (umap or pca), ``reason`` when it is not umap, ``n_neighbors``, ``min_dist``,
-        ``metric``, ``seed``, ``umap`` (its version), ``points`` laid out, ``of`` watch images.
+        How it was made: ``method`` (umap or pca), ``reason`` when it is not as asked, ``by`` (umap-learn with its
+        version, or twist for a quick map), ``n_neighbors``, ``min_dist``, ``metric``, ``seed``, ``points`` laid out,
+        ``of`` watch images, ``trust`` (the mean), ``from_step`` of the map that it was started from.
+    trust
+        float32 ``[M]``, share of an image's nearest neighbors in feature space that are among its nearest on the map;
+        NaN where it has no place. None for maps of older versions.
+    neighbors
+        int32 ``[M, K]`` with K = min(15, M - 1), its nearest watch images in feature space, nearest first; -1 where
+        there is none. None for maps of older versions.
     """
 
     step: int
     x: np.ndarray
     y: np.ndarray
     facts: dict[str, Any]
+    trust: np.ndarray | None = None
+    neighbors: np.ndarray | None = None
+
+    @property
+    def xy(self) -> np.ndarray:
+        """Places, float32 ``[M, 2]``."""
+        return np.stack([self.x, self.y], 1)
+
+    @property
+    def final(self) -> bool:
+        """Whether no better map of this snapshot will be made: umap-learn's, or where that had to be given up."""
+        return self.facts.get("by") != "twist" or "reason" in self.facts
 
     @property
     def caption(self) -> str:
@@ -66,9 +106,17 @@ class Layout:
         count = f"{facts['points']:,} of {facts['of']:,} images"
         if facts["method"] != "umap":
             return f"PCA of the features ({facts['reason']}), {count}"
+        how = "UMAP of the features"
+        if facts.get("by") == "twist":
+            how = "Quick UMAP of the features"
+            if "reason" in facts:
+                how += f" ({facts['reason']})"
+            elif "from_step" in facts:
+                how += f", started from the map of step {facts['from_step']:,}"
+        trust = f", trust {facts['trust']:.0%}" if facts.get("trust") is not None else ""
         return (
-            f"UMAP of the features, {facts['metric']} metric, {facts['n_neighbors']} neighbors, "
-            f"min_dist {facts['min_dist']}, seed {facts['seed']}, {count}"
+            f"{how}, {facts['metric']} metric, {facts['n_neighbors']} neighbors, "
+            f"min_dist {facts['min_dist']}, seed {facts['seed']}, {count}{trust}"
         )
 
 
@@ -79,37 +127,43 @@ class Layout:
 def layout(path: Path, step: int | None = None) -> Layout | None:
     """The map of a snapshot if it has been made; no step means the newest map.
 
+    A map of features that a resumed run has written anew since is none.
+
     Raises
     ------
     RecordError
         When the map is damaged.
     """
     folder = Path(path) / "layouts"
-    if step is None:
-        made = sorted(folder.glob("step-*/manifest.json"))
-        if not made:
-            return None
-        folder = made[-1].parent
-    else:
-        folder = folder / step_folder(step)
-    if not (folder / "manifest.json").is_file():
-        return None
-    manifest = read_manifest(folder)
-    return Layout(
-        step=manifest["step"],
-        x=load_column(folder, "umap_x.npy", manifest),
-        y=load_column(folder, "umap_y.npy", manifest),
-        facts={name: value for name, value in manifest.items() if name not in ("schema", "files", "step")},
-    )
+    if step is not None:
+        return _read(folder / step_folder(step))
+    made = (_read(manifest.parent) for manifest in sorted(folder.glob("step-*/manifest.json"), reverse=True))
+    return next((found for found in made if found is not None), None)
 
 
-class LayoutProcess(subprocess.Popen[bytes]):
-    """A process that makes a map, with the file ``log`` that holds what it says."""
+def early_layout(path: Path, step: int) -> Layout | None:
+    """The quick map of a snapshot whose map is being made; the map itself once it is there, else None.
 
-    log: Path
+    Raises
+    ------
+    RecordError
+        When the map is damaged.
+    """
+    if (found := layout(path, step)) is not None:
+        return found
+    try:
+        return _read(_early(Path(path), step))
+    except RecordError:  # replaced by the map meanwhile
+        return layout(path, step)
 
 
-def start_layout(path: Path, step: int | None = None, *, wait: bool = False) -> LayoutProcess:
+def layout_progress(path: Path, step: int) -> float | None:
+    """How much of a snapshot's map is done, 0 to 1; None when nobody is at it."""
+    share = read_progress(_progress_file(Path(path), step)).get("share")
+    return float(share) if isinstance(share, int | float) else None
+
+
+def start_layout(path: Path, step: int | None = None, *, wait: bool = False, follow: bool = False) -> LayoutProcess:
     """Start making a map in a process that outlives this one; what it says goes to its own log in ``layouts``.
 
     A process that finds another at work on the same snapshot waits for that one's map.
@@ -122,17 +176,15 @@ def start_layout(path: Path, step: int | None = None, *, wait: bool = False) -> 
         Step of the snapshot; none means the newest.
     wait
         Whether to get ready now, and lay out the newest snapshot when the run has ended.
+    follow
+        Whether to lay out every snapshot of a live run as it appears, each map started from the one before, and the
+        last one by umap-learn when the run has ended. It takes one core at most, and training comes first; where
+        another process follows the run already, this one ends at once.
     """
-    path = Path(path)
-    (path / "layouts").mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "twist.view.layout", str(path.resolve())]
-    command += ["--step", str(step)] if step is not None else []
-    command += ["--wait"] if wait else []
-    log = path / "layouts" / f"log-{secrets.token_hex(4)}"
-    with open(log, "xb") as said:
-        process = LayoutProcess(command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True)
-    process.log = log
-    return process
+    arguments = ["--step", str(step)] if step is not None else []
+    arguments += ["--wait"] if wait else []
+    arguments += ["--follow"] if follow else []
+    return start_beside("twist.view.layout", Path(path), *arguments, threads=1 if follow else None)
 
 
 def wait_layout(
@@ -163,160 +215,147 @@ def wait_layout(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Keeping it
+
+
+def features_of(path: Path, step: int) -> str | None:
+    """What tells the features of a snapshot from those of another: the start of their checksum; None without them."""
+    files = read_json(path / "snapshots" / step_folder(step) / "manifest.json").get("files")
+    sums = files.get("features.npy") if isinstance(files, dict) else None
+    return str(sums["sha256"])[:16] if isinstance(sums, dict) and "sha256" in sums else None
+
+
+def _read(folder: Path) -> Layout | None:
+    if not (folder / "manifest.json").is_file():
+        return None
+    manifest = read_manifest(folder)
+    now = features_of(folder.parent.parent, manifest["step"])
+    if "features" in manifest and now is not None and manifest["features"] != now:
+        return None
+    later = {
+        name: load_column(folder, f"{name}.npy", manifest) if f"{name}.npy" in manifest["files"] else None
+        for name in ("trust", "neighbors")
+    }
+    return Layout(
+        step=manifest["step"],
+        x=load_column(folder, "umap_x.npy", manifest),
+        y=load_column(folder, "umap_y.npy", manifest),
+        facts={name: value for name, value in manifest.items() if name not in ("schema", "files", "step")},
+        **later,
+    )
+
+
+def _keep(record: RunRecord, step: int, placed: Placed, *, early: bool = False, **facts: Any) -> Layout:
+    if not (record.path / "run.json").is_file():  # writing would bring back the folder of a run that was deleted
+        raise RecordError(f"run {record.name} has vanished: its map is not kept")
+    x, y = np.ascontiguousarray(placed.xy.T)
+    known = placed.trust[np.isfinite(placed.trust)]
+    facts = {**placed.facts, **facts, "trust": round(float(known.mean()), 4) if len(known) else None}
+    if (features := features_of(record.path, step)) is not None:
+        facts["features"] = features
+    columns = {"umap_x.npy": x, "umap_y.npy": y, "trust.npy": placed.trust, "neighbors.npy": placed.neighbors}
+    folder = _early(record.path, step) if early else record.path / "layouts" / step_folder(step)
+    write_sealed_folder(folder, {name: npy_bytes(column) for name, column in columns.items()}, {"step": step, **facts})
+    return Layout(step, x, y, facts, placed.trust, placed.neighbors)
+
+
+def _early(path: Path, step: int) -> Path:
+    return path / "layouts" / f"early-{step_folder(step)}"
+
+
+def _progress_file(path: Path, step: int) -> Path:
+    return path / "layouts" / f"progress-{step_folder(step)}.json"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Making it
 
 
-def place(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """Positions ``x, y`` (float32 ``[M]``) of features ``[M, D]``, and how they were made.
+def make_layout(path: Path, step: int | None = None, *, better: bool = False) -> Layout:
+    """Make and keep the map of a snapshot in this process; when it is there, or another makes it, take that one.
 
-    UMAP with exact cosine neighbors, the same on every call. Fewer than 4 points, features that are all alike, or a
-    failure of UMAP fall back to the two first principal components, and the facts say why. Rows that are not finite
-    stay without a place.
+    With ``better`` a quick map that was made of the live run does not count as there.
     """
-    total = len(features)
-    rows = np.unique(np.linspace(0, total - 1, min(total, MAX_POINTS), dtype=int)) if total else np.zeros(0, int)
-    chosen = np.asarray(features[rows], np.float32)
-    finite = np.isfinite(chosen).all(1)
-    rows, chosen = rows[finite], chosen[finite]
-    facts: dict[str, Any] = {"method": "umap", "seed": SEED, "points": len(rows), "of": total}
-    reason = _unfit(chosen)
-    if not reason:
-        try:
-            positions = _umap(chosen)
-            facts.update(n_neighbors=min(NEIGHBORS, len(rows) - 1), min_dist=MIN_DIST, metric="cosine", umap=_version())
-        except Exception as error:  # any failure of a large foreign library: the person still gets a map, and is told
-            reason = f"UMAP failed: {type(error).__name__}: {error}"[:300]
-    if reason:
-        positions = pca_positions(chosen)
-        facts.update(method="pca", reason=reason)
-    x, y = np.full((2, total), np.nan, np.float32)
-    x[rows], y[rows] = positions.T
-    return x, y, facts
-
-
-def _unfit(features: np.ndarray) -> str:
-    if len(features) < 4:
-        return f"UMAP needs 4 points, there are {len(features)}"
-    if float(features.std(0).max(initial=0)) < 1e-6:
-        return "all features are alike: dimensional collapse"
-    return ""
-
-
-def _umap(features: np.ndarray) -> np.ndarray:
-    import umap
-
-    indices, distances = cosine_neighbors(features, min(NEIGHBORS, len(features) - 1))
-    reducer = umap.UMAP(
-        n_neighbors=indices.shape[1],
-        min_dist=MIN_DIST,
-        metric="cosine",
-        precomputed_knn=(indices, distances, None),  # exact, and spares compiling the approximate search
-        random_state=SEED,
-        n_jobs=1,
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on the missing search index, and on scikit-learn's coming changes
-        positions = reducer.fit_transform(features)
-    if not np.isfinite(positions).all():
-        raise ValueError("positions are not finite")
-    return positions
-
-
-def cosine_neighbors(features: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The ``count`` nearest rows of every row, itself first, and their cosine distances; exact, in blocks of rows."""
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
-    indices = np.empty((len(unit), count), np.int32)
-    distances = np.empty((len(unit), count), np.float32)
-    for first in range(0, len(unit), 1000):
-        block = np.arange(first, min(first + 1000, len(unit)))
-        gaps = np.maximum(1 - unit[block] @ unit.T, 0)
-        gaps[np.arange(len(block)), block] = -1  # the point itself comes first, also among duplicates
-        nearest = np.argpartition(gaps, count - 1, axis=1)[:, :count]
-        near = np.take_along_axis(gaps, nearest, 1)
-        order = np.argsort(near, axis=1, kind="stable")
-        indices[block] = np.take_along_axis(nearest, order, 1)
-        distances[block] = np.maximum(np.take_along_axis(near, order, 1), 0)
-    return indices, distances
-
-
-def pca_positions(features: np.ndarray) -> np.ndarray:
-    """Places along the two directions of largest variance, float32 ``[M, 2]``; a stand-in until UMAP is done.
-
-    The directions come from at most 1,000 evenly spaced rows by orthogonal iteration, and their signs are fixed: the
-    same features give the same map. (An eigensolver took 3.4 s instead of 0.02 s beside a training run that holds all
-    cores; matrix products do not mind.)
-
-    Parameters
-    ----------
-    features
-        ``[M, D]``, any float; numbers that are not finite count as 0.
-
-    Examples
-    --------
-    >>> pca_positions(np.array([[-2.0, 0.0, 7.0], [0.0, 0.0, 7.0], [2.0, 0.0, 7.0]])).round(3).tolist()
-    [[-2.0, 0.0], [0.0, 0.0], [2.0, 0.0]]
-    """
-    table = np.nan_to_num(np.asarray(features, dtype=np.float32), posinf=0, neginf=0)
-    if table.size == 0:
-        return np.zeros((len(table), 2), dtype=np.float32)
-    table = table - table.mean(0)
-    rows = table[np.linspace(0, len(table) - 1, min(len(table), _PCA_ROWS)).astype(int)].astype(np.float64)
-    directions = np.random.default_rng(0).standard_normal((table.shape[1], 2))
-    for _ in range(_PCA_TURNS):
-        directions, _ = np.linalg.qr(rows.T @ (rows @ directions))
-    signs = np.sign(directions[np.abs(directions).argmax(0), np.arange(directions.shape[1])])
-    places = np.zeros((len(table), 2), dtype=np.float32)
-    places[:, : directions.shape[1]] = table @ (directions * signs).astype(np.float32)
-    return places
-
-
-def _version() -> str:
-    from importlib.metadata import version
-
-    return version("umap-learn")
-
-
-def make_layout(path: Path, step: int | None = None) -> Layout:
-    """Make and keep the map of a snapshot in this process; when it is there, or another makes it, take that one."""
     record = RunRecord(path)
     record.poll()
     snapshot = record.snapshot(step)
-    if (ready := layout(path, snapshot.step)) is not None:
-        return ready
-    with _claim(record.path, snapshot.step):
-        ready = layout(path, snapshot.step)
-        return _make(record, snapshot) if ready is None else ready
+
+    def ready() -> Layout | None:
+        found = layout(record.path, snapshot.step)
+        return found if found is not None and (found.final or not better) else None
+
+    return _once(record, snapshot, ready, lambda tell: _make(record, snapshot, tell))
 
 
-@contextlib.contextmanager
-def _claim(path: Path, step: int) -> Iterator[None]:
-    """Be the one process that lays out this step, waiting while another is; the claim ends with its process."""
-    (path / "layouts").mkdir(exist_ok=True)
-    with open(path / "layouts" / f"{step_folder(step)}.lock", "ab") as file:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except (BlockingIOError, PermissionError):
-                sys.stderr.write(f"another process lays out step {step} of {path.name}: waiting for it\n")  # to its log
-                fcntl.lockf(file, fcntl.LOCK_EX)
-            except OSError:  # a file system without locks: the same map may be made twice
-                pass
-        yield
+def _once(
+    record: RunRecord,
+    snapshot: Snapshot,
+    ready: Callable[[], Layout | None],
+    make: Callable[[Callable[[float, str], None]], Layout],
+) -> Layout:
+    if (found := ready()) is not None:
+        return found
+    words = f"another process lays out step {snapshot.step} of {record.name}"
+    with claim(record.path, step_folder(snapshot.step), words):
+        if (found := ready()) is not None:
+            return found
+        with Progress(_progress_file(record.path, snapshot.step)) as progress:
+            return make(progress.tell)
 
 
-def _make(record: RunRecord, snapshot: Snapshot) -> Layout:
-    x, y, facts = place(snapshot.features)
-    if not (record.path / "run.json").is_file():  # writing would bring back the folder of a run that was deleted
-        raise RecordError(f"run {record.name} has vanished: its map is not kept")
-    folder = record.path / "layouts" / step_folder(snapshot.step)
-    columns = {"umap_x.npy": npy_bytes(x), "umap_y.npy": npy_bytes(y)}
-    write_sealed_folder(folder, columns, {"step": snapshot.step, **facts})
-    return Layout(step=snapshot.step, x=x, y=y, facts=facts)
+def _make(record: RunRecord, snapshot: Snapshot, tell: Callable[[float, str], None]) -> Layout:
+    def show(draft: Placed) -> None:
+        try:
+            _keep(record, snapshot.step, draft, early=True)
+        except OSError as error:  # the map itself may still find room
+            say(f"the quick map of step {snapshot.step} is not kept: {error}")
+
+    made = _keep(record, snapshot.step, place(snapshot.features, tell=tell, show=show))
+    shutil.rmtree(_early(record.path, snapshot.step), ignore_errors=True)
+    return made
 
 
-def warm_up() -> None:
-    """Import UMAP and compile what `place` needs, on a toy."""
-    place(np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32))
+def follow(path: Path) -> None:
+    """Lay out the snapshots of a live run as they appear, and the last one by umap-learn when it has ended.
+
+    Of several that wait only the newest is laid out: the map on the screen keeps up with the run.
+    """
+    with claim(path, "follow", f"another process follows {path.name}", wait=False) as ours:
+        if not ours:
+            return
+        created, record, seen = time.monotonic(), RunRecord(path), -1
+        before = layout(path)
+        while True:
+            state = read_status(path)  # asked before looking: a snapshot written in between is not missed
+            record.poll()
+            step = max(record.snapshot_steps(), default=-1)
+            if step != seen:
+                seen = step
+                before = _follow_step(record, step, before)
+            if state.ended:
+                break
+            if not state.alive and time.monotonic() - created > _LONGEST_START_S:
+                raise SystemExit(f"run {path.name} was not started in {_LONGEST_START_S:.0f} s: no map is made")
+            time.sleep(_LOOK_EVERY_S)
+        if seen >= 0:
+            make_layout(path, seen, better=True)
+
+
+def _follow_step(record: RunRecord, step: int, before: Layout | None) -> Layout | None:
+    """The quick map of a step, started from the one before; that one where this cannot be made, and the log says so."""
+
+    def make(tell: Callable[[float, str], None]) -> Layout:
+        ground = ground_of(snapshot.features, tell)
+        if before is None or len(before.x) != ground.total:
+            return _keep(record, step, quick(ground))
+        return _keep(record, step, quick(ground, before.xy), from_step=before.step)
+
+    try:
+        snapshot = record.snapshot(step)
+        return _once(record, snapshot, lambda: layout(record.path, step), make)
+    except (RecordError, OSError) as error:
+        say(f"no map of step {step}: {error}")
+        return before
 
 
 def _wait_for_the_end(path: Path) -> None:
@@ -327,18 +366,7 @@ def _wait_for_the_end(path: Path) -> None:
             return
         if not state.alive and time.monotonic() - created > _LONGEST_START_S:
             raise SystemExit(f"run {path.name} was not started in {_LONGEST_START_S:.0f} s: no map is made")
-        time.sleep(0.25)
-
-
-def _end_with(path: Path) -> None:
-    """End this process soon after the run folder has vanished: nobody is left to look at the map."""
-
-    def watch() -> None:
-        while (path / "run.json").is_file():
-            time.sleep(_LOOK_EVERY_S)
-        os._exit(1)  # UMAP in another thread cannot be asked to stop
-
-    threading.Thread(target=watch, name="end-with-run", daemon=True).start()
+        time.sleep(_LOOK_EVERY_S)
 
 
 def main(arguments: list[str] | None = None, *, alone: bool = False) -> None:
@@ -347,18 +375,21 @@ def main(arguments: list[str] | None = None, *, alone: bool = False) -> None:
     parser.add_argument("run", help="name or folder of the run, or last")
     parser.add_argument("--step", type=int, help="step of the snapshot; the newest when left out")
     parser.add_argument("--wait", action="store_true", help="get ready now, lay out when the run has ended")
+    parser.add_argument(
+        "--follow", action="store_true", help="lay out every snapshot as it appears, until the run ends"
+    )
     chosen = parser.parse_args(arguments)
     path = find_run(chosen.run)
     if alone:
-        with contextlib.suppress(OSError, AttributeError):
-            os.nice(10)  # training comes first
-        _end_with(path)
-    if chosen.wait:
-        warm_up()
-        _wait_for_the_end(path)
+        yield_to_training(path)
     try:
-        make_layout(path, chosen.step)
-    except RecordError as error:
+        if chosen.follow:
+            return follow(path)
+        if chosen.wait:
+            warm_up()
+            _wait_for_the_end(path)
+        make_layout(path, chosen.step, better=True)
+    except (RecordError, OSError) as error:
         raise SystemExit(str(error)) from None
 
 
