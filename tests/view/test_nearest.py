@@ -1,8 +1,11 @@
 """Neighbors are exact, and UMAP's graph is umap-learn's."""
 
+import warnings
+
 import numpy as np
 import pytest
 
+from twist.view import nearest
 from twist.view.nearest import cosine_neighbors, fuzzy_graph
 
 
@@ -33,6 +36,27 @@ def test_duplicates_keep_themselves_as_first_neighbor(total):
     assert all(len(set(row)) == 3 for row in indices.tolist())
 
 
+@pytest.mark.parametrize("spread", [1e-3, 1.0])
+def test_both_ways_of_searching_find_the_same(spread):
+    rng = np.random.default_rng(0)
+    features = 1 + spread * rng.standard_normal((1500, 12))
+    unit = (features / np.linalg.norm(features, axis=1, keepdims=True)).astype(np.float32)
+    plain, bounded = (way(unit, 9, lambda share: None) for way in (nearest._selected, nearest._bounded))
+    assert bounded[1] == pytest.approx(plain[1], abs=1e-6)
+    assert (bounded[0] == plain[0]).mean() > (0.99 if spread == 1.0 else 0.5)
+
+
+def test_where_all_are_as_near_nothing_can_be_left_out():
+    assert nearest._bounded(np.ones((4000, 2), np.float32) / np.float32(2**0.5), 9, lambda share: None) is None
+    assert (cosine_neighbors(np.ones((4000, 2), np.float32), 9)[1] < 1e-6).all()
+
+
+def test_the_share_done_rises_to_one():
+    told = []
+    cosine_neighbors(np.random.default_rng(0).standard_normal((2100, 4)).astype(np.float32), 5, told.append)
+    assert told == sorted(told) and told[-1] == 1 and len(told) == 5
+
+
 def test_a_row_of_zeros_is_as_far_from_everyone():
     features = np.eye(6, 4, dtype=np.float32)  # the last two rows are zeros
     indices, distances = cosine_neighbors(features, 4)
@@ -42,7 +66,9 @@ def test_a_row_of_zeros_is_as_far_from_everyone():
 @pytest.mark.slow
 @pytest.mark.parametrize("duplicates", [0, 25])
 def test_the_graph_is_that_of_umap_learn(duplicates):
-    from umap.umap_ import fuzzy_simplicial_set
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # on packages that it can do without
+        from umap.umap_ import fuzzy_simplicial_set
 
     features = np.random.default_rng(0).standard_normal((300, 5)).astype(np.float32)
     features[:duplicates] = features[0]
