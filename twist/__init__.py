@@ -23,6 +23,10 @@ _HOMES = {
     "Recipe": "twist.runs.config",
     "RunMonitor": "twist.view.monitor",
     "ClassExplorer": "twist.view.classes",
+    "TwistScatter": "twist.view.scatter",
+    "link": "twist.view.scatter",
+    "Compare": "twist.view.compare",
+    "TwoViews": "twist.view.two_views",
     "write_report": "twist.view.report",
     "train": "twist.learn.train",
 }

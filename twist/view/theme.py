@@ -54,6 +54,9 @@ _CLASS_COLORS = (
     "#FF9696 #C33C69 #B4D296 #007869 #B4A5FF #A5965A #0F4B96 #1E96B4 #695AC3 #00C3B4 #0F87F0 #F05A69 "
     "#5A5A2D #FF782D #965A5A #D2C3F0 #A5002D #FF78C3 #C378F0 #B4D22D"
 ).split()
+# Viridis from 25 % to 95 %: its ends can hardly be seen on dark paper (contrast 1.2) and on light paper (1.3).
+RAMP = "#3b528b #2f6c8d #25858d #249d87 #33b37a #5ec962 #9dd83a #dde329".split()
+SIGNED_RAMP = "#0072B2 #5c93bd #a3a9ae #d08a52 #D55E00".split()  # zero in the middle, gray on either paper
 _GOLDEN_RATIO = 0.6180339887
 
 

@@ -124,9 +124,9 @@ class Scatter {
     return this.extents[0].map((value, k) => mixed(value, this.extents[1][k], this.t));
   }
 
-  #stand(from, to, t, extents) {
+  #stand(from, to, t, extents, moving = true) {
     Object.assign(this, { from, to, t, extents });
-    this.#stir();
+    if (moving) this.#stir();
     this.redraw();
   }
 
@@ -141,9 +141,9 @@ class Scatter {
     const { target } = this;
     this.layouts = [];
     const still = !glide || document.hidden || !before.length || before.length !== target.length ||
-      target.length / 2 > MOST_GLIDING && this.cost > FRAME_MS ||
+      (target.length / 2 > MOST_GLIDING && !(this.cost && this.cost <= FRAME_MS)) ||
       matchMedia("(prefers-reduced-motion: reduce)").matches;
-    if (still) return this.#stand(target, target, 1, [extents[1], extents[1]]);
+    if (still) return this.#stand(target, target, 1, [extents[1], extents[1]], false);
     const began = performance.now();
     const frame = (/** @type {number} */ now) => {
       const t = clamp((now - began) / MORPH_MS);
@@ -198,7 +198,8 @@ class Scatter {
 
   /** Center and zoom; told to the owner when a person did it. */
   look(view, tell = true) {
-    this.view = [clamp(view[0], -1.5, 1.5), clamp(view[1], -1.5, 1.5), clamp(view[2], 0.5, 200)];
+    const [x, y] = this.extents[1].map((value) => value + 0.5);
+    this.view = [clamp(view[0], -x, x), clamp(view[1], -y, y), clamp(view[2], 0.5, 200)];
     this.#stir();
     this.redraw();
     if (tell) {
@@ -369,6 +370,7 @@ class Scatter {
     this.#say();
     const scene = images || this.node.dataset.renderer === "none" ? null : this.#scene(inks);
     this.partial = Boolean(scene && scene.share < 1);
+    this.node.dataset.points = this.partial ? "some" : "all";
     const began = performance.now();
     if (!(this.layer instanceof GlLayer && this.layer.lost)) this.layer.draw(scene);
     if (scene && scene.share === 1 && scene.order.length > MOST_GLIDING && !this.moving) {

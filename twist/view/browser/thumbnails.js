@@ -158,6 +158,7 @@ function tilesOf(/** @type {Model} */ model, patience_ms = 60_000) {
   const hear = (message, buffers) => {
     if (message?.type !== "tiles" || !waiting.has(message.id)) return;
     const bytes = buffers?.[0];
+    ask.problem = message.problem ?? "";
     waiting.get(message.id)(bytes ? { ...message, bytes } : null);
   };
   model.on("msg:custom", hear);
@@ -173,6 +174,7 @@ function tilesOf(/** @type {Model} */ model, patience_ms = 60_000) {
     waiting.set(id, end);
     model.send?.({ type: "tiles", id, rows });
   });
+  ask.problem = ""; // what the last answer says against it
   ask.release = () => model.off("msg:custom", hear);
   return ask;
 }
