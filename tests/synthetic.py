@@ -15,6 +15,7 @@ from twist.runs.facts import Facts
 from twist.runs.folders import create_run
 from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, RunWriter, parse_line
 from twist.runs.shortcuts import Shortcut
+from twist.runs.watched import Snapshot
 
 KINDS = ("healthy", "uniform", "one-class", "partial", "inconsistent", "not-finite", "early")
 #: Kinds that only snapshots tell: "noise" is sharp and diverse, and gives every image another class at each of them,
@@ -127,6 +128,18 @@ def make_history(
         writer.snapshot(10 * now, float(now), columns, {})
     writer.close()
     return path
+
+
+def add_snapshot(path: Path, step: int, like: Snapshot) -> None:
+    """Another snapshot, by a second attempt that went on from the step before: like one that is there, a little on."""
+    writer = RunWriter(path, 2)
+    noise = np.random.default_rng(step).normal(0, 0.02, like.features.shape)
+    names = ("assignment", "confidence", "sample_entropy", "top_classes", "top_probs", "mean_probs")
+    columns = {name: getattr(like, name) for name in names}
+    columns["features"] = (like.features + noise).astype(np.float16)
+    writer.event("start", step=step - 1, from_step=step - 1)
+    writer.snapshot(step, float(step), columns, {})
+    writer.close()
 
 
 def read(path: Path) -> RunRecord:

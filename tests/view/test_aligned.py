@@ -4,7 +4,7 @@ import shutil
 
 import numpy as np
 import pytest
-from synthetic import make_run
+from synthetic import add_snapshot, make_run
 
 from twist.runs.store import RecordError
 from twist.view import aligned, beside, placing
@@ -172,17 +172,3 @@ def test_two_processes_make_frames_once(run):
     written = (run / "layouts" / "frames" / "xy.npy").stat().st_mtime_ns
     assert aligned.start_frames(run, 3).wait(60) == 0
     assert (run / "layouts" / "frames" / "xy.npy").stat().st_mtime_ns == written
-
-
-def add_snapshot(path, step, snapshot):
-    """Another snapshot, its features a little moved on."""
-    from twist.runs.record import RunWriter
-
-    writer = RunWriter(path, 2)
-    noise = np.random.default_rng(step).normal(0, 0.02, snapshot.features.shape)
-    names = ("assignment", "confidence", "sample_entropy", "top_classes", "top_probs", "mean_probs")
-    columns = {name: getattr(snapshot, name) for name in names}
-    columns["features"] = (snapshot.features + noise).astype(np.float16)
-    writer.event("start", step=step - 1, from_step=step - 1)
-    writer.snapshot(step, float(step), columns, {})
-    writer.close()

@@ -9,6 +9,7 @@ its own at low priority, and keeps them with the run.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from twist.view.layout import features_of, layout
 from twist.view.placing import Ground, ground_of, onto, quick
 
 MOST_FRAMES = 24
-_HOLD = 0.3
+_HOLD = 0.1
 _FOLDER, _PROGRESS, _TASK = "frames", "progress-frames.json", "frames"
 
 
@@ -82,10 +83,16 @@ def frames(path: Path) -> Frames | None:
     if xy.shape != (len(steps), xy.shape[1], 2) or trust.shape != xy.shape[:2]:
         raise RecordError(f"{_FOLDER} holds {xy.shape} places and {trust.shape} of trust: it is damaged")
     facts = {name: value for name, value in manifest.items() if name not in ("schema", "files")}
-    record = RunRecord(path)
+    record = _reader(Path(path), (Path(path) / "run.json").stat().st_mtime_ns)
     record.poll()
     facts["stale"] = manifest.get("sources") != _sources(record, manifest.get("most", MOST_FRAMES))
     return Frames(np.asarray(steps), xy, trust, facts)
+
+
+@functools.lru_cache(maxsize=8)
+def _reader(path: Path, created_ns: int) -> RunRecord:
+    """A reader that is kept: a view asks every second, and a log of days takes longer than that to read."""
+    return RunRecord(path)
 
 
 def start_frames(path: Path, most: int = MOST_FRAMES) -> LayoutProcess:

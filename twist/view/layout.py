@@ -324,7 +324,11 @@ def follow(path: Path) -> None:
         if not ours:
             return
         created, record, seen = time.monotonic(), RunRecord(path), -1
-        before = layout(path)
+        try:
+            before = layout(path)
+        except RecordError as error:
+            say(f"the newest map is left aside: {error}")
+            before = None
         while True:
             state = read_status(path)  # asked before looking: a snapshot written in between is not missed
             record.poll()
