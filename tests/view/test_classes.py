@@ -12,11 +12,15 @@ import pytest
 import traitlets
 from synthetic import make_run
 
-import twist.view.classes as classes
+import twist.view.explorer_core as core
+import twist.view.explorer_maps as maps
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
+from twist.runs.status import Status
 from twist.runs.store import RecordError, npy_bytes, write_sealed_folder
-from twist.view.classes import ClassExplorer, explorer_html, pca_positions
+from twist.view.classes import ClassExplorer
+from twist.view.explorer_page import SCRIPT, STYLE, explorer_html
+from twist.view.placing import pca_positions
 
 HOSTILE = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a\u2028b", '"&quot;'] + ["x"] * 6
 
@@ -37,12 +41,13 @@ def placing(monkeypatch):
     """No test here starts UMAP: the process that would make the map is a stand-in, and started ones are listed."""
     started = []
 
-    def start(path, step):
+    def start(path, step, **follow):
         started.append((Path(path).name, step, Process()))
         return started[-1][2]
 
-    monkeypatch.setattr(classes, "start_layout", start)
-    monkeypatch.setattr(classes, "_LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(maps, "start_layout", start)
+    monkeypatch.setattr(maps, "start_frames", lambda path: Process())
+    monkeypatch.setattr(core, "_LOOK_EVERY_S", 0.02)
     return started
 
 
@@ -112,16 +117,18 @@ def test_a_snapshot_costs_the_wire_its_columns_and_no_more(tmp_path, explore):
     make_map(path, 140, 1000)
     explorer._step = None
     messages = sent_bytes(explorer, explorer.refresh)
-    per_image = 4 + 4 + 4 + 3 * 4 + 3 * 4 + 2 * 4  # assignment, confidence, entropy, top classes, top probs, place
+    per_image = 4 + 4 + 4 + 3 * 4 + 3 * 4  # assignment, confidence, entropy, top classes, top probs
+    per_image += 2 + 4 + 2 * 4  # class changes, settled step, place
     assert len(messages) == 1
-    assert messages[0] == 1000 * per_image
+    assert messages[0] == 1000 * per_image  # and the columns of the checkpoints, which are there, not again
 
 
 def test_the_whole_state_carries_every_column_as_bytes_and_not_as_text(tmp_path, explore):
     state = explore(make_run(tmp_path)).get_state()
-    columns = [value for table in ("watch", "snapshot", "placement") for value in state[table].values()]
+    columns = [value for table in ("watch", "snapshot", "placement", "history") for value in state[table].values()]
     assert not any(isinstance(value, list) and len(value) > 10 for value in columns)
-    assert sum(isinstance(value, bytes) for value in columns) == 8
+    assert sum(isinstance(value, bytes) and len(value) > 0 for value in columns) == 8 + 2 + 5
+    assert isinstance(state["selected_samples"], bytes)
 
 
 def test_pca_stands_in_until_the_map_is_made(tmp_path, explore, placing):
@@ -135,7 +142,6 @@ def test_pca_stands_in_until_the_map_is_made(tmp_path, explore, placing):
     until(lambda: explorer.status["state"] == "ready")
     assert explorer.placement["method"] == "umap"
     assert "15 neighbors" in explorer.placement["made"]
-    until(lambda: not explorer._thread or not explorer._thread.is_alive())
 
 
 def test_a_map_that_exists_is_shown_at_once_and_not_made_again(tmp_path, explore, placing):
@@ -144,7 +150,6 @@ def test_a_map_that_exists_is_shown_at_once_and_not_made_again(tmp_path, explore
     explorer = explore(path)
     assert explorer.status["state"] == "ready"
     assert placing == []
-    assert explorer._thread is None
 
 
 def test_a_map_that_failed_leaves_pca_and_says_where_to_read_why(tmp_path, explore, placing):
@@ -226,12 +231,18 @@ def test_an_unknown_step_is_told_in_the_widget(tmp_path, explore):
     assert "no snapshot at step 41" in explorer.status["text"]
 
 
-def test_a_run_without_a_snapshot_is_waited_for(tmp_path, explore):
-    path = make_run(tmp_path, snapshots=0)
-    explorer = explore(path)
+def test_a_run_without_a_snapshot_is_waited_for(tmp_path, explore, monkeypatch):
+    monkeypatch.setattr(core, "read_status", lambda path: Status("RUNNING"))
+    explorer = explore(make_run(tmp_path, snapshots=0))
     assert explorer.status["state"] == "empty"
     assert "No snapshot yet" in explorer.status["text"]
     assert explorer._thread.is_alive()
+
+
+def test_a_run_that_ended_without_a_snapshot_is_told(tmp_path, explore):
+    explorer = explore(make_run(tmp_path, name="short", snapshots=0))
+    assert explorer.status["state"] == "empty"
+    assert "short ended (completed) before it had looked at its watch images" in explorer.status["text"]
 
 
 def test_a_run_is_named_by_path_by_name_or_by_anything_with_a_path(tmp_path, explore, monkeypatch):
@@ -291,8 +302,11 @@ def test_the_fragment_holds_the_tables_and_loads_nothing(tmp_path):
     html = explorer_html(RunRecord(path))
     data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)[1])
     assert data["placement"]["method"] == "umap"
-    assert set(data) == {name for name in ClassExplorer.class_own_traits() if not name.startswith("_")}
-    assert not re.search(r"(src|href)\s*=|https?://|import\s*\(|@import", html)
+    own = set(ClassExplorer.class_own_traits()) | set(core.ExplorerCore.class_own_traits())
+    assert set(data) == {name for name in own if not name.startswith("_")}
+    assert not re.search(
+        r"(src|href)\s*=|https?://|import\s*\(|@import", html.replace("http://www.w3.org/2000/svg", "")
+    )
 
 
 def test_two_fragments_on_one_page_do_not_meet(tmp_path):
@@ -310,9 +324,9 @@ def test_hostile_names_are_inert_in_the_fragment(tmp_path):
 
 
 def test_names_enter_the_page_as_text_only():
-    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", classes._SCRIPT)
-    assert "</script" not in classes._SCRIPT and "<!--" not in classes._SCRIPT
-    assert "</style" not in classes._STYLE
+    assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|eval\(", SCRIPT)
+    assert "</script" not in SCRIPT and "<!--" not in SCRIPT
+    assert "</style" not in STYLE
 
 
 def test_a_run_without_watch_images_has_no_fragment(tmp_path):

@@ -199,7 +199,11 @@ def class_flow(record: RunRecord, earlier_step: int, later_step: int) -> ClassFl
         if step not in record.snapshot_steps():
             raise RecordError(f"run {record.name} has no snapshot at step {step}: give one of its snapshot steps")
     earlier, later = (stamped(assignment_path(record, step)) for step in (earlier_step, later_step))
-    moves = _moves(earlier, later, num_classes)
+    return flow_of(_moves(earlier, later, num_classes), num_classes, earlier_step, later_step)
+
+
+def flow_of(moves: Moves, num_classes: int, earlier_step: int, later_step: int) -> ClassFlow:
+    """What became of the classes, from the moves of the images alone."""
     lived, lives = (
         living(np.bincount(classes, moves.counts, num_classes) / max(1, moves.counts.sum()))
         for classes in (moves.earlier, moves.later)

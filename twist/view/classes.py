@@ -1,126 +1,84 @@
 """The class explorer: a map of the watch images, the learned classes, and the images of each class, linked.
 
-Python's part is small: read a snapshot, send it as columns of bytes, and swap the map in when UMAP has placed it. All
-that a person does is answered in the browser (the folder ``browser``), so the same explorer also lives in a
-page without a kernel.
+Python's part is small: read the snapshots, send them as columns of bytes, swap the map in when UMAP has placed the
+images (`twist.view.explorer_core`), and answer what is too much to send. All else that a person does is answered in the
+browser (the folder ``browser``), so the same explorer also lives in a page without a kernel.
 """
 
 from __future__ import annotations
 
-import base64
-import json
-import secrets
-import threading
+import html
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import anywidget
 import numpy as np
-import traitlets
 
+from twist.runs.class_names import class_names, name_class
 from twist.runs.config import ConfigError
-from twist.runs.record import RunRecord, Snapshot, Watch
+from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
-from twist.view.browser import ALONE, script, style
-from twist.view.layout import Layout, LayoutProcess, layout, pca_positions, start_layout
-from twist.view.scene import run_path
-from twist.view.theme import class_colors
+from twist.runs.watched import Snapshot, Watch
+from twist.view import exports
+from twist.view.explorer_answers import (
+    Features,
+    closest_answer,
+    history_answer,
+    neighbor_distances,
+    tiles_answer,
+)
+from twist.view.explorer_core import ExplorerCore
+from twist.view.explorer_page import explorer_html, static_picture
+from twist.view.explorer_tables import column_table, names_table
+from twist.view.layout import layout
+from twist.view.provenance import file_name, provenance
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SCRIPT = script("dom", "thumbnails", "scatter", "explorer")
-_STYLE = style("base", "explorer")
-
-# Viridis from 25 % to 95 %: its ends can hardly be seen on dark paper (contrast 1.2) and on light paper (1.3).
-_RAMP = "#3b528b #2f6c8d #25858d #249d87 #33b37a #5ec962 #9dd83a #dde329".split()
-_LOOK_EVERY_S = 0.5
+__all__ = ["ClassExplorer", "explorer_html"]
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Tables: what the browser gets, as plain values and bytes
-
-
-def watch_table(watch: Watch) -> dict[str, Any]:
-    """The watch images as the browser gets them: ids, labels, and the contact sheets as they lie on disk."""
-    labels = b"" if watch.labels is None else _bytes(watch.labels, np.int32)
-    num_labels = 0 if watch.labels is None else int(watch.labels.max(initial=-1)) + 1
-    return {
-        "count": len(watch),
-        "sample_ids": _bytes(watch.sample_ids, np.float64),  # exact up to 2^53; JavaScript has no other integers
-        "labels": labels,
-        "label_names": [str(watch.label_name(label)) for label in range(num_labels)],
-        "tile": watch.tile,
-        "columns": watch.columns,
-        "per_sheet": watch.per_sheet,
-        "sheet_type": "image/jpeg" if watch.sheets and watch.sheets[0].suffix == ".jpg" else "image/png",
-        "sheets": [path.read_bytes() for path in watch.sheets],
-    }
-
-
-def snapshot_table(snapshot: Snapshot) -> dict[str, Any]:
-    """What the network says of each watch image, as the browser gets it: one column of bytes per quantity."""
-    return {
-        "step": int(snapshot.step),
-        "epoch": float(snapshot.epoch),
-        "num_classes": int(snapshot.num_classes),
-        "top_k": int(snapshot.top_classes.shape[1]),
-        "assignment": _bytes(snapshot.assignment, np.int32),
-        "confidence": _bytes(snapshot.confidence, np.float32),
-        "sample_entropy": _bytes(snapshot.sample_entropy, np.float32),
-        "top_classes": _bytes(snapshot.top_classes, np.int32),
-        "top_probs": _bytes(snapshot.top_probs, np.float32),
-    }
-
-
-def palette_table(num_classes: int, num_labels: int) -> dict[str, list[str]]:
-    """Colors of classes and labels, and the anchors of the ramp for entropy and confidence."""
-    return {"classes": class_colors(num_classes), "labels": class_colors(num_labels), "ramp": _RAMP}
-
-
-def map_table(found: Layout) -> dict[str, Any]:
-    """A finished map as the browser gets it; images that were not laid out have places that are not numbers."""
-    xy = np.stack([found.x, found.y], axis=1)
-    return {"method": found.facts["method"], "step": found.step, "made": found.caption, "xy": _bytes(xy, np.float32)}
-
-
-def stand_in_table(snapshot: Snapshot, reason: str = "") -> dict[str, Any]:
-    """A map by PCA, there at once, to look at until the real one is made, or with the reason why there is none."""
-    xy, made = pca_positions(snapshot.features), f"PCA of the features ({reason})" if reason else ""
-    return {"method": "pca", "step": int(snapshot.step), "made": made, "xy": _bytes(xy, np.float32)}
-
-
-def _bytes(column: np.ndarray, dtype: type) -> bytes:
-    return np.ascontiguousarray(column, dtype=np.dtype(dtype).newbyteorder("<")).tobytes()
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The widget
-
-
-class ClassExplorer(anywidget.AnyWidget):
+class ClassExplorer(ExplorerCore):
     """What the network learned to tell apart: a map of the watch images, the classes, and each class's images.
 
-    Every image is a point; hover shows it, a click selects its class, Shift and drag chooses any group. While UMAP
-    places the images (in its own process) they stand where PCA puts them. Everything is answered in the browser: the
-    explorer stays alive while the kernel works.
+    Every image is a point; hover shows it, a click selects its class, Shift and drag chooses any group. A slider runs
+    through the checkpoints, and bands show which class became which. While UMAP places the images (in its own process)
+    they stand where PCA puts them. Nearly everything is answered in the browser: the explorer stays alive while the
+    kernel works.
+
+    All views of one run in a kernel are linked: the step, the class and the images that are chosen in one of them are
+    shown by the others.
 
     Parameters
     ----------
     run
         Name of a run, its path, ``"last"``, or anything with a ``path``.
     step
-        Step of the snapshot; none means the newest, and `refresh` follows the run.
+        Step of the snapshot to open at, which then stays; none means the newest, and the explorer follows the run.
 
     Attributes
     ----------
     selected_class
         The selected class, -1 for none. Set it and the view follows.
     selected_samples
-        Rows of the watch images chosen one by one or by lasso.
+        Rows of the watch images chosen one by one, by lasso or by a range of entropies: an int32 array. Set it from
+        anything that lists rows, or from a mask.
+    torn
+        Two classes: the images between them are shown, those that can decide least first. ``(-1, -1)`` for none.
+    shown_step
+        Step of the checkpoint that is shown, -1 for the one it was opened at.
     color_by
-        ``class``, ``label``, ``entropy`` or ``confidence``.
+        ``class``, ``label``, ``entropy``, ``confidence``, ``margin``, ``flips`` (changes of class over all snapshots),
+        ``settled`` (the step since which the class stayed), ``agreement``, ``trust`` (of the map), or a column that
+        `add_column` added.
+    shape_by
+        ``none``, ``odd`` (a cross where the label is not the main label of the class) or ``label`` (of at most six).
     gallery_order
-        ``most`` or ``least`` (confident first), or ``entropy`` (highest first).
+        ``most`` or ``least`` (confident first), ``entropy`` (highest first), ``flips`` (most first), ``close`` (to the
+        chosen image, by the cosine of the features) or ``margin`` (smallest first).
+    trust_overlay
+        Whether images whose place on the map says little of their features are drawn faintly.
 
     Raises
     ------
@@ -132,197 +90,229 @@ class ClassExplorer(anywidget.AnyWidget):
     A run that has no snapshot yet is waited for; what cannot be read is told in the widget.
     """
 
-    _esm = _SCRIPT
-    _css = _STYLE
-
-    status = traitlets.Dict({"state": "empty", "text": ""}).tag(sync=True)
-    watch = traitlets.Dict().tag(sync=True)
-    snapshot = traitlets.Dict().tag(sync=True)
-    placement = traitlets.Dict().tag(sync=True)
-    palette = traitlets.Dict().tag(sync=True)
-    selected_class = traitlets.Int(-1, min=-1).tag(sync=True)
-    selected_samples = traitlets.List(traitlets.Int(min=0)).tag(sync=True)
-    color_by = traitlets.Enum(["class", "label", "entropy", "confidence"], "class").tag(sync=True)
-    gallery_order = traitlets.Enum(["most", "least", "entropy"], "most").tag(sync=True)
-    map_view = traitlets.List(traitlets.Float(), default_value=[0.0, 0.0, 1.0], minlen=3, maxlen=3).tag(sync=True)
-
     def __init__(self, run: Any = "last", step: int | None = None, **traits: Any):
-        self._closed = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._record: RunRecord | None = None if run == "last" else RunRecord(run_path(run))
-        super().__init__(**traits)
-        self._run = run
-        self._step = step
-        self._snapshot: Snapshot | None = None
-        self._watch: Watch | None = None
-        self._placing: LayoutProcess | None = None
-        self._lock = threading.RLock()
-        self.on_msg(lambda _, content, __: self.refresh() if content.get("type") == "refresh" else None)
-        self.refresh()
+        self._features = Features()
+        self._answers: dict[str, Callable[[dict[str, Any]], None]] = {
+            "refresh": lambda _: self._newest(),
+            "tiles": self._answer_tiles,
+            "closest": self._answer_closest,
+            "history": self._answer_history,
+            "name": self._answer_name,
+            "export": self._answer_export,
+        }
+        super().__init__(run, step, **traits)
+        self.on_msg(lambda _, content, __: self._answer(content))
 
     def __repr__(self) -> str:
         name = self._record.name if self._record else self._run
         return f"ClassExplorer({str(name)!r}, step={self.snapshot.get('step')})"
 
-    @property
-    def selection(self) -> pd.DataFrame:
-        """The chosen images, or those of the selected class, as a table with one row per image.
+    # -- what a person asks of it in Python ---------------------------------------------------------------------------
 
-        Its columns are ``sample_id``, ``assignment``, ``confidence``, ``sample_entropy`` (nats), and ``label`` where
-        the set has labels; its index is the row among the watch images. Empty when nothing is selected.
+    @property
+    def table(self) -> pd.DataFrame:
+        """All watch images at the step that is shown, one row per image.
+
+        Columns are ``sample_id``, ``assignment``, ``class_name`` (where classes were named), ``label`` (where the set
+        has labels), ``confidence``, ``sample_entropy`` (nats), ``margin``, the place on the map where it is made, and
+        what `add_column` added; the index is the row among the watch images.
         """
         import pandas as pd
 
-        if self._snapshot is None or self._watch is None:
-            return pd.DataFrame(columns=["sample_id", "assignment", "confidence", "sample_entropy"])
-        table = pd.DataFrame(
-            {
-                "sample_id": np.array(self._watch.sample_ids),
-                "assignment": np.array(self._snapshot.assignment),
-                "confidence": np.array(self._snapshot.confidence),
-                "sample_entropy": np.array(self._snapshot.sample_entropy),
-            }
-        )
-        if self._watch.labels is not None:
-            table["label"] = [self._watch.label_name(label) for label in self._watch.labels]
-        if self.selected_samples:
-            return table.loc[[row for row in self.selected_samples if row < len(table)]]
+        if self._snapshot is None or self._watch is None or self._record is None:
+            return pd.DataFrame(columns=["sample_id", "assignment", "confidence", "sample_entropy", "margin"])
+        shown = self._shown()
+        try:
+            found = layout(self._record.path, shown.step)
+        except RecordError:  # the widget says so
+            found = None
+        return exports.class_table(self._watch, shown, class_names(self._record.path), found, self._added)
+
+    @property
+    def selection(self) -> pd.DataFrame:
+        """The chosen images, else those between two classes, else those of the selected class: rows of `table`.
+
+        Empty when nothing is selected.
+        """
+        table = self.table
+        if len(self.selected_samples):
+            return table.loc[[row for row in self.selected_samples.tolist() if row < len(table)]]
+        if min(self.torn) >= 0 and self._snapshot is not None:
+            pair = np.sort(np.asarray(self._shown().top_classes)[:, :2], axis=1)
+            return table[(pair == np.sort(self.torn)).all(1)].sort_values("margin")
         return table[table["assignment"] == self.selected_class]
 
-    def refresh(self) -> None:
-        """Show the run's newest snapshot (or the one step asked for), and place its images."""
-        with self._lock:
-            if self._closed.is_set():
-                return
-            self._attempt(self._load)
-            if self._waits() and (self._thread is None or not self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._follow, name="class-explorer", daemon=True)
-                self._thread.start()
+    def add_column(self, name: str, values: Iterable[Any], *, unit: str = "") -> None:
+        """Add a column to color the points by, and to every table; then choose it with ``color_by``.
 
-    def close(self) -> None:
-        """End the widget and its thread; a map that is being placed is finished all the same."""
-        self._closed.set()
-        if self._thread is not None and self._thread is not threading.current_thread():
-            self._thread.join(timeout=5)
-        super().close()
+        Parameters
+        ----------
+        name
+            What it is called.
+        values
+            One value per watch image, in their order: numbers, or texts that name categories. What is missing is gray.
+        unit
+            Unit of the numbers, for the legend.
 
-    def _waits(self) -> bool:
-        return self.status["state"] in ("empty", "waiting")
+        Raises
+        ------
+        ConfigError
+            When it is not one value per image, or more categories than can be told apart; or when there are no images
+            yet.
+        """
+        if self._watch is None:
+            raise ConfigError(f"the column {name!r} has no images to belong to yet: wait for the first snapshot")
+        column = column_table(name, values, unit, len(self._watch))
+        self._added[name] = np.asarray(values)
+        self.extra_columns = {**self.extra_columns, name: column}
 
-    def _follow(self) -> None:
-        """Until there is nothing to wait for: look for a first snapshot, then for the map."""
-        while not self._closed.wait(_LOOK_EVERY_S):
-            with self._lock:
-                if not self._waits():
-                    self._thread = None
-                    return
-                self._attempt(self._load if self._snapshot is None else self._take_map)
+    def name_class(self, class_id: int, name: str | None = None, note: str | None = None) -> None:
+        """Name a class, or note something of it; it is kept with the run, and shown wherever the class is.
 
-    def _attempt(self, work: Any) -> None:
-        try:
-            work()
-        except (ConfigError, RecordError) as error:
-            missing = self._run == "last" and self._record is None
-            self._say("empty" if missing else "error", str(error))
-        except Exception as error:  # a thread has nobody to raise to: the person sees it in the widget
-            self._say("error", f"{type(error).__name__}: {error}")
+        Raises
+        ------
+        ConfigError
+            When the run has no such class, or the text is too long.
+        """
+        record = self._needed_record()
+        if not 0 <= int(class_id) < record.recipe.network.num_classes:
+            raise ConfigError(
+                f"run {record.name} has no class {class_id}: give one from 0 to {record.recipe.network.num_classes - 1}"
+            )
+        self.class_names = names_table(name_class(record.path, int(class_id), name, note))
 
-    def _say(self, state: str, text: str = "") -> None:
-        self.status = {"state": state, "text": text, "run": self._record.name if self._record else ""}
+    def export(self, target: Path | str | None = None, *, only_selection: bool = False) -> Path:
+        """Write the classes of the images to a file, or their thumbnails into a folder per class; returns its path.
 
-    def _load(self) -> None:
+        Parameters
+        ----------
+        target
+            A file that ends in ``.csv`` or ``.parquet``, or a folder for the images of each class. None writes CSV into
+            the folder ``exports`` of the run, under a name that is free.
+        only_selection
+            Whether to write `selection` alone.
+
+        Raises
+        ------
+        ConfigError
+            When the target exists (nothing is ever overwritten), cannot be written, or needs what is not installed.
+        """
+        record, watch = self._needed_record(), self._needed_watch()
+        table = self.selection if only_selection else self.table
+        if not len(table):
+            raise ConfigError("nothing is selected: select images or a class first, or export all of them")
+        if target is None:
+            name = file_name(record, "classes", int(self._shown().step))
+            target = exports.free_target(record.path / "exports" / f"{name}.csv")
+        if Path(target).suffix:
+            return exports.write_table(table, target)
+        return exports.write_folders(table, watch, target)
+
+    def to_atlas(self, target: Path | str, *, only_selection: bool = False) -> Path:
+        """Write a parquet file for Embedding Atlas: places, neighbors, pictures, entropies; returns its path.
+
+        Raises
+        ------
+        ConfigError
+            When the map is not made yet, the file exists, or pyarrow is missing.
+        """
+        record, watch, shown = self._needed_record(), self._needed_watch(), self._shown()
+        found = layout(record.path, shown.step)
+        if found is None:
+            raise ConfigError(f"the map of step {shown.step} is not made yet: wait until the explorer shows it")
+        near = getattr(found, "neighbors", None)
+        pairs = None if near is None else (np.asarray(near), neighbor_distances(shown.features, np.asarray(near)))
+        table = self.selection if only_selection else self.table
+        return exports.write_atlas(table, watch, found, pairs, target)
+
+    def to_jscatter(self) -> Any:
+        """The table as a ``jscatter.Scatter``; it needs jupyter-scatter, and the map to be made."""
+        return exports.jscatter_of(self.table)
+
+    def _needed_record(self) -> RunRecord:
         if self._record is None:
-            self._record = RunRecord(run_path(self._run))
-        self._record.poll()
-        watch = self._watch or self._record.watch()
-        if watch is None or not self._record.snapshot_steps():
-            self._say("empty", f"No snapshot yet: {self._record.name} has not looked at its watch images. "
-                      "The first one appears here by itself.")  # fmt: skip
+            raise ConfigError("there is no run yet: start one with twist.launch('digits')")
+        return self._record
+
+    def _needed_watch(self) -> Watch:
+        if self._watch is None:
+            raise ConfigError(f"run {self._needed_record().name} has no snapshot yet: there is nothing to export")
+        return self._watch
+
+    def _shown(self) -> Snapshot:
+        """The snapshot at the step that is shown."""
+        record, home = self._needed_record(), self._snapshot
+        if home is None:
+            raise ConfigError(f"run {record.name} has no snapshot yet: wait for the first")
+        return home if self.shown_step in (-1, home.step) else record.snapshot(self.shown_step)
+
+    # -- what the browser asks ----------------------------------------------------------------------------------------
+
+    def _answer(self, content: Any) -> None:
+        work = self._answers.get(str(content.get("type"))) if isinstance(content, dict) else None
+        if work is None:
             return
-        snapshot = self._record.snapshot(self._step)
-        found = layout(self._record.path, snapshot.step)
-        with self.hold_sync():  # one message: the browser never sees a class without its color
-            if self._watch is None:
-                self.watch = watch_table(watch)
-            self.snapshot = snapshot_table(snapshot)
-            self.palette = palette_table(snapshot.num_classes, len(self.watch["label_names"]))
-            self._watch, self._snapshot = watch, snapshot
-            if found is not None:
-                self._show_map(found)
-                return
-            if self.placement.get("made"):  # the map of an earlier step is a better stand-in than PCA
-                meanwhile = f"the map of step {self.placement['step']:,}"
-            else:
-                meanwhile = "PCA"
-                self.placement = stand_in_table(snapshot)
-            self._say("waiting", f"Placing {len(watch):,} images with UMAP … showing {meanwhile} meanwhile.")
-        self._placing = start_layout(self._record.path, snapshot.step)
+        try:
+            work(content)
+        except (ConfigError, RecordError, OSError, ValueError, TypeError, KeyError) as error:
+            self.send({"type": content["type"], "id": content.get("id"), "problem": str(error)})
 
-    def _take_map(self) -> None:
-        assert self._record and self._snapshot and self._placing
-        ended = self._placing.poll() is not None  # asked before looking: a map made in between is not missed
-        found = layout(self._record.path, self._snapshot.step)
-        if found is not None:
-            self._show_map(found)
-        elif ended:
-            log = f"{self._record.name}/layouts/{self._placing.log.name}"
-            self._say("ready", f"UMAP could not place the images; {log} says why.")
+    def _newest(self) -> None:
+        self.shown_step = -1
+        self.refresh()
 
-    def _show_map(self, found: Layout) -> None:
-        with self.hold_sync():
-            self.placement = map_table(found)
-            self._say("ready")
+    def _answer_tiles(self, content: dict[str, Any]) -> None:
+        answer, buffers = tiles_answer(self._needed_watch(), [int(row) for row in content["rows"]])
+        self.send({"type": "tiles", "id": content.get("id"), **answer}, buffers)
 
+    def _answer_closest(self, content: dict[str, Any]) -> None:
+        shown, row = self._shown(), int(content["row"])
+        if not 0 <= row < len(shown.assignment):
+            raise ValueError(f"there is no image {row}")
+        found = self._features.closeness(shown, row)
+        answer = {"type": "closest", "id": content.get("id"), "row": row, "step": int(shown.step)}
+        self.send(answer, closest_answer(found))
 
-# ---------------------------------------------------------------------------------------------------------------------
-# Without a kernel
+    def _answer_history(self, content: dict[str, Any]) -> None:
+        answer = history_answer(self._needed_record(), int(content["row"]))
+        self.send({"type": "history", "id": content.get("id"), "row": int(content["row"]), **answer})
 
+    def _answer_name(self, content: dict[str, Any]) -> None:
+        self.name_class(int(content["class"]), content.get("name"), content.get("note"))
+        self.send({"type": "name", "id": content.get("id")})
 
-def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "") -> str:
-    """The explorer of one snapshot as a self-contained piece of HTML: no kernel, no network, several on one page.
+    def _answer_export(self, content: dict[str, Any]) -> None:
+        record, only = self._needed_record(), bool(content.get("only_selection"))
+        kind = {"csv": ".csv", "parquet": ".parquet", "atlas": ".parquet", "folders": ""}[content["kind"]]
+        view = {"atlas": "atlas", "folders": "images"}.get(content["kind"], "classes")
+        name = file_name(record, view, int(self._shown().step)).replace(".", "-" if not kind else ".")
+        target = exports.free_target(record.path / "exports" / f"{name}{kind}")
+        work = self.to_atlas if content["kind"] == "atlas" else self.export
+        written = work(target, only_selection=only)
+        self.send({"type": "export", "id": content.get("id"), "written": f"{record.name}/exports/{written.name}"})
 
-    Parameters
-    ----------
-    record
-        The run.
-    step
-        Step of the snapshot; none means the newest.
-    no_map
-        Why PCA stands in for the map, where that is known; it is then shown below it.
+    # -- what stays ---------------------------------------------------------------------------------------------------
 
-    Raises
-    ------
-    RecordError
-        When the run has no watch images or no such snapshot.
-    """
-    record.poll()
-    watch = record.watch()
-    if watch is None:
-        raise RecordError(f"run {record.name} has no watch images yet: there is nothing to explore")
-    snapshot = record.snapshot(step)
-    found = None if no_map else layout(record.path, snapshot.step)
-    images = watch_table(watch)
-    values = {
-        "status": {"state": "ready", "text": "", "run": record.name},
-        "watch": images,
-        "snapshot": snapshot_table(snapshot),
-        "placement": stand_in_table(snapshot, no_map) if found is None else map_table(found),
-        "palette": palette_table(snapshot.num_classes, len(images["label_names"])),
-        "selected_class": -1,
-        "selected_samples": [],
-        "color_by": "class",
-        "gallery_order": "most",
-        "map_view": [0, 0, 1],
-    }
-    # "<" never appears: a label named "</script>" ends nothing
-    data = json.dumps(values, default=_base64, allow_nan=False).replace("<", "\\u003c")
-    identity = f"twist-{secrets.token_hex(6)}"
-    return (
-        f'<div id="{identity}"><script type="application/json">{data}</script></div>\n'
-        f"<style>{_STYLE}</style>\n"
-        f'<script type="module">{_SCRIPT}{ALONE}\nrenderAlone(document.getElementById("{identity}"));</script>\n'
-    )
+    def static_html(self) -> str:
+        """What is shown now as a small picture and a table, in HTML that needs neither kernel nor script."""
+        if self._snapshot is None or self._watch is None or self._record is None:
+            return f"<p>{html.escape(self.status['text'])}</p>"
+        shown = self._shown()
+        found = layout(self._record.path, shown.step)
+        line = provenance(self._record, int(shown.step))
+        try:
+            names = class_names(self._record.path)
+        except RecordError:  # the widget says so
+            names = {}
+        return static_picture(self._record.name, self._watch, shown, found, names, line)
 
+    def _ipython_display_(self) -> None:
+        """Show the widget, and below it, folded, a static copy that a saved notebook keeps."""
+        from IPython.display import display
 
-def _base64(value: bytes) -> dict[str, str]:
-    return {"base64": base64.b64encode(value).decode("ascii")}
+        name = self._record.name if self._record else "no run"
+        shown: Any = self._repr_mimebundle_() or {}
+        display(shown[0] if isinstance(shown, tuple) else shown, raw=True)
+        summary = html.escape(f"Static copy of {name} at step {self.snapshot.get('step', 0):,}, kept in the notebook")
+        folded = f'<details><summary style="opacity:.72">{summary}</summary>{self.static_html()}</details>'
+        display({"text/html": folded, "text/plain": f"static copy of {name}"}, raw=True)

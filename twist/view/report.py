@@ -12,7 +12,7 @@ from twist.runs.store import RecordError, write_atomic
 from twist.runs.verdict import Verdict
 from twist.view import figures
 from twist.view.chapters import classes_chapter, drive_chapter, images_chapter, labels_figure, shortcut_chapter
-from twist.view.classes import explorer_html
+from twist.view.explorer_page import explorer_html
 from twist.view.layout import wait_layout
 from twist.view.monitor import duration, judge
 from twist.view.pages import figure_html, file_text, half_figure_html, json_html, table_html, text

@@ -45,7 +45,7 @@ class Rows(traitlets.TraitType[Any, Any]):
     def set(self, obj: Any, value: Any) -> None:
         """Set the rows; equal ones are no change, which traitlets cannot tell of arrays."""
         new = self._validate(obj, value)
-        old = obj._trait_values.get(self.name, self.default_value)
+        old: Any = obj._trait_values.get(self.name, self.default_value)
         obj._trait_values[self.name] = new
         if not np.array_equal(old, new):
             obj._notify_trait(self.name, old, new)

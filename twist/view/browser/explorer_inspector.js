@@ -1,0 +1,154 @@
+// @ts-check
+/** The inspector: one image to the last number, or what a selection has in common. */
+class ExplorerInspector {
+  /** @param {{pin(i: number): void, choose(id: number): void, hover(i: number): void, step(t: number): void}} on */
+  constructor(on) {
+    this.on = on;
+    this.node = make("section", { class: "twist-inspector", "aria-label": "Inspector" });
+  }
+
+  /** An image: its picture, what the network says, its neighbors, its way through the checkpoints. */
+  drawImage(i, state) {
+    const { table, colors, nameOf, thumbnails, channel } = state;
+    const c = table.assignment[i];
+    const picture = make("div", { class: "twist-picture", role: "img", "aria-label": state.describe(i) });
+    thumbnails.show(picture, i, thumbnails.enlarged(112));
+    const facts = make("dl", { class: "twist-fact-list" });
+    const fact = (name, ...value) => facts.append(make("dt", { text: name }), make("dd", {}, ...value));
+    fact("class", swatch(colors[c]), make("b", { text: nameOf(c) }));
+    if (table.labels) {
+      const label = table.labels[i] < 0 ? "unknown" : table.labelNames[table.labels[i]];
+      fact("label", state.isOdd(i) ? make("span", { class: "twist-odd-word", text: label }) : label);
+    }
+    fact("entropy", `${nats(table.entropy[i])} · ${percent(table.entropy[i] / (Math.log(table.numClasses) || 1))} of log ${
+      table.numClasses}`);
+    fact("margin", percent(table.margin[i], 1));
+    if (table.flips) fact("class changes", `${count(table.flips[i])}, settled at step ${count(table.settled[i])}`);
+    if (channel && !(channel.name in EXPLORER_COLORS)) fact(channel.name, channel.spell(i));
+    const close = make("button", { type: "button", class: "twist-close", text: "✕", title: "Let go of this image",
+      "aria-label": "Let go of this image", onclick: () => this.on.pin(i) });
+    this.node.replaceChildren(
+      make("header", {}, make("h3", { text: `Image ${count(table.sampleIds[i])}` }), make("span", { class: "twist-gap" }),
+        close),
+      make("div", { class: "twist-image" }, picture, make("div", {}, facts, explorerBars(i, table, colors, nameOf))),
+      this.#neighbors(state), this.#history(i, state));
+    this.node.dataset.sample = String(i);
+  }
+
+  #neighbors({ neighbors, thumbnails, describe, table, colors }) {
+    if (!neighbors) return make("p", { class: "twist-quiet", text: "Nearest in feature space: asked of the kernel …" });
+    if (!neighbors.rows.length) return make("p", { class: "twist-quiet", text: neighbors.reason });
+    const tiles = neighbors.rows.map((j) => {
+      const tile = make("button", { type: "button", class: "twist-tile", "data-sample": j, "aria-label": describe(j),
+        title: describe(j), onclick: () => this.on.pin(j), onpointerenter: () => this.on.hover(j),
+        onpointerleave: () => this.on.hover(-1), onfocus: () => this.on.hover(j), onblur: () => this.on.hover(-1) });
+      tile.style.setProperty("--color", colors[table.assignment[j]]);
+      thumbnails.show(tile, j, thumbnails.enlarged(32));
+      return tile;
+    });
+    return make("div", { class: "twist-neighbors" }, make("span", { class: "twist-quiet",
+      text: neighbors.step === table.step ? "nearest in feature space" : `nearest in feature space at step ${
+        count(neighbors.step)}` }), make("div", { class: "twist-tiles" }, ...tiles));
+  }
+
+  /** Its entropy as a line over a strip of the classes it had. */
+  #history(i, { curve, colors, table, nameOf }) {
+    if (!curve || curve.steps.length < 2) return "";
+    const [width, height, strip] = [360, 44, 9];
+    const [first, last] = [curve.steps[0], curve.steps.at(-1)];
+    const x = (step) => 4 + ((width - 8) * (step - first)) / (last - first || 1);
+    const top = Math.log(table.numClasses) || 1;
+    const y = (value) => 2 + (height - 4) * (1 - value / top);
+    const points = curve.steps.map((step, t) => [x(step), curve.entropy[t]]).filter(([, value]) => Number.isFinite(value))
+      .map(([at, value]) => `${at.toFixed(1)},${y(value).toFixed(1)}`);
+    const bands = curve.steps.map((step, t) => {
+      const [from, to] = [t ? (x(curve.steps[t - 1]) + x(step)) / 2 : 0,
+        t < curve.steps.length - 1 ? (x(step) + x(curve.steps[t + 1])) / 2 : width];
+      const id = curve.assignment[t];
+      const band = explorerSvg("rect", { x: from.toFixed(1), y: height + 4, width: Math.max(1, to - from + 0.3).toFixed(1),
+        height: strip, fill: id < 0 ? "var(--line)" : colors[id] });
+      band.append(explorerSvg("title", { text: `step ${count(step)}: class ${id < 0 ? "unknown" : nameOf(id)}, entropy ${
+        nats(curve.entropy[t] ?? NaN)}` }));
+      band.addEventListener("click", () => this.on.step(step));
+      return band;
+    });
+    const changes = curve.assignment.reduce((n, id, t) => n + Number(t > 0 && id !== curve.assignment[t - 1]), 0);
+    const words = `Entropy from ${nats(curve.entropy[0] ?? NaN)} at step ${count(first)} to ${
+      nats(curve.entropy.at(-1) ?? NaN)} at step ${count(last)}, ${count(changes)} changes of class`;
+    return make("figure", { class: "twist-history" },
+      explorerSvg("svg", { viewBox: `0 0 ${width} ${height + 4 + strip}`, role: "img", "aria-label": words },
+        explorerSvg("line", { x1: 0, x2: width, y1: height, y2: height, class: "twist-axis" }),
+        explorerSvg("line", { x1: x(table.step), x2: x(table.step), y1: 0, y2: height + 4 + strip, class: "twist-now" }),
+        explorerSvg("polyline", { points: points.join(" "), class: "twist-curve" }), ...bands),
+      make("figcaption", { class: "twist-ticks" }, make("span", { text: `step ${count(first)}` }),
+        make("span", { text: `entropy (line, 0 to log ${table.numClasses}) and class (strip)` }),
+        make("span", { text: count(last) })));
+  }
+
+  /** What the selected images have in common, against all. */
+  drawSelection(state) {
+    const { table, shown, title, colors, labelColors, nameOf, active, warning } = state;
+    delete this.node.dataset.sample;
+    const everyone = table.entropy.map((_, i) => i);
+    const rows = active ? shown : everyone;
+    const head = make("header", {}, make("h3", { text: active ? `${title}: what these share` : "All images" }));
+    if (!rows.length) {
+      this.node.replaceChildren(head, make("p", { class: "twist-quiet", text: "No image is selected." }));
+      return;
+    }
+    const parts = [this.#shares("classes", explorerTally(rows, table.assignment), rows.length, nameOf, colors,
+      (id) => this.on.choose(id))];
+    if (table.labels) {
+      const spell = (label) => (label < 0 ? "unlabeled" : table.labelNames[label]);
+      parts.push(this.#shares("labels", explorerTally(rows, table.labels), rows.length, spell, labelColors));
+    }
+    const line = (name, values, words) => {
+      const [mine, all] = [explorerMean(rows, values), explorerMean(everyone, values)];
+      const against = active ? make("span", { class: "twist-quiet", text: ` against ${words(all)} of all` }) : "";
+      return [make("dt", { text: name }), make("dd", {}, make("b", { text: words(mine) }), against)];
+    };
+    const facts = make("dl", { class: "twist-fact-list" }, ...line("mean entropy", table.entropy, nats),
+      ...line("mean confidence", table.confidence, (value) => percent(value, 1)),
+      ...(table.flips ? line("class changes", table.flips, (value) => value.toFixed(1)) : []));
+    const help = active ? "" : make("p", { class: "twist-caption", text: "Click an image to inspect it, choose a class, " +
+      "draw a lasso (Shift and drag), or drag over the entropies below." });
+    const warn = warning ? make("p", { class: "twist-warning", role: "status", text: warning }) : "";
+    this.node.replaceChildren(head, warn, ...parts, facts, help);
+  }
+
+  /** One bar of shares, the five largest named. */
+  #shares(what, tally, total, spell, colors, onclick = null) {
+    const bar = make("div", { class: "twist-shares", role: "img", "aria-label": `${what}: ${tally.slice(0, 5).map(
+      ([k, n]) => `${spell(k)} ${percent(n / total)}`).join(", ")}` });
+    const most = tally.slice(0, 200);
+    for (const [k, n] of most) {
+      const part = make("i", { title: `${spell(k)}: ${count(n)} images, ${percent(n / total, 1)}` });
+      part.style.cssText = `flex: ${n} 0 0; background: ${colors[k] ?? EXPLORER_GRAY}`;
+      bar.append(part);
+    }
+    const rest = total - most.reduce((sum, [, n]) => sum + n, 0);
+    if (rest > 0) bar.append(Object.assign(make("i", { title: "others" }), { style: `flex: ${rest} 0 0` }));
+    const names = tally.slice(0, 5).map(([k, n]) => {
+      const inside = [swatch(colors[k] ?? EXPLORER_GRAY), make("b", { text: spell(k) }), ` ${percent(n / total)}`];
+      return onclick ? make("button", { type: "button", class: "twist-chip", onclick: () => onclick(k) }, ...inside)
+        : make("span", { class: "twist-chip" }, ...inside);
+    });
+    if (tally.length > 5) names.push(make("span", { class: "twist-quiet", text: `and ${count(tally.length - 5)} more` }));
+    return make("div", { class: "twist-share-row" }, make("span", { class: "twist-quiet", text: what }), bar,
+      make("div", { class: "twist-chips" }, ...names));
+  }
+}
+
+/** The likeliest classes of an image as bars. */
+function explorerBars(i, /** @type {Table} */ table, colors, nameOf, most = Infinity) {
+  const bars = [];
+  for (let k = 0; k < Math.min(most, table.topK); k++) {
+    const [id, prob] = [table.topClasses[i * table.topK + k], table.topProbs[i * table.topK + k]];
+    if (id < 0) continue;
+    const bar = make("i", {});
+    bar.style.cssText = `width: ${100 * clamp(prob || 0)}%; background: ${colors[id]}`;
+    bars.push(make("div", { class: "twist-prob" }, make("b", { class: "twist-name", text: nameOf(id), title: nameOf(id) }),
+      make("span", {}, bar), percent(prob, 1)));
+  }
+  return make("div", { class: "twist-probs" }, ...bars);
+}
