@@ -11,6 +11,7 @@ import pytest
 from synthetic import add_snapshot, make_run
 
 from twist.view import beside, placing
+from twist.view import following as following_maps
 from twist.view import layout as maps
 
 
@@ -46,7 +47,7 @@ def wait_for(there, timeout_s=60.0):
 def following(live, monkeypatch):
     """`follow` in a thread of this process, with umap-learn's import spared."""
     monkeypatch.setattr(placing, "_umap", lambda ground, start, tell: start)
-    thread = threading.Thread(target=maps.follow, args=[live], daemon=True)
+    thread = threading.Thread(target=following_maps.follow, args=[live], daemon=True)
     thread.start()
     yield live
     if live.exists():
@@ -109,7 +110,7 @@ def test_a_full_disk_is_said_in_the_log_and_the_map_before_stays(live, monkeypat
     record.poll()
     before = maps.make_layout(live, 105)
     monkeypatch.setattr(maps, "write_sealed_folder", full)
-    assert maps._follow_step(record, 140, before) is before
+    assert following_maps._follow_step(record, 140, before) is before
     assert "no map of step 140" in capfd.readouterr().err
     with pytest.raises(SystemExit, match="No space left"):
         maps.main([str(live)])
@@ -191,6 +192,6 @@ def test_a_run_that_never_starts_is_not_followed_for_ever(tmp_path, monkeypatch)
     from twist.runs.config import Recipe
     from twist.runs.folders import create_run
 
-    monkeypatch.setattr(maps, "_LONGEST_START_S", 0.2)
+    monkeypatch.setattr(following_maps, "LONGEST_START_S", 0.2)
     with pytest.raises(SystemExit, match="was not started"):
-        maps.follow(create_run(Recipe(), name="new", root=tmp_path))
+        following_maps.follow(create_run(Recipe(), name="new", root=tmp_path))

@@ -16,7 +16,9 @@ from pathlib import Path
 from twist.runs.lock import fcntl
 from twist.runs.store import read_json
 
-_LOOK_EVERY_S = 0.5
+LONGEST_START_S = 120.0
+"""How long a run that was asked for may take to start."""
+LOOK_EVERY_S = 0.25
 _TELL_EVERY_S = 0.25
 _SILENT_S = 120.0
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS", "NUMBA_NUM_THREADS")
@@ -104,7 +106,7 @@ def yield_to_training(path: Path) -> None:
 
     def watch() -> None:
         while (path / "run.json").is_file():
-            time.sleep(_LOOK_EVERY_S)
+            time.sleep(LOOK_EVERY_S)
         os._exit(1)  # UMAP in another thread cannot be asked to stop
 
     threading.Thread(target=watch, name="end-with-run", daemon=True).start()

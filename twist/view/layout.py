@@ -2,7 +2,7 @@
 
 ``python -m twist.view.layout RUN`` lays out the newest snapshot, at low priority: the run may still train. A quick map
 is kept first, and replaced by umap-learn's. With ``--wait`` UMAP is imported and compiled meanwhile, so that the map
-follows a few seconds after the last step. With ``--follow`` every snapshot of a live run is laid out as it appears.
+follows a few seconds after the last step.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ from twist.runs.store import (
     write_sealed_folder,
 )
 from twist.view.beside import (
+    LONGEST_START_S,
+    LOOK_EVERY_S,
     LayoutProcess,
     Progress,
     claim,
@@ -40,7 +42,7 @@ from twist.view.beside import (
     yield_to_training,
 )
 from twist.view.nearest import cosine_neighbors
-from twist.view.placing import Placed, ground_of, pca_positions, place, preview, quick, warm_up
+from twist.view.placing import Placed, pca_positions, place, preview, warm_up
 
 __all__ = [
     "Layout",
@@ -55,9 +57,6 @@ __all__ = [
     "start_layout",
     "wait_layout",
 ]
-
-_LONGEST_START_S = 120.0
-_LOOK_EVERY_S = 0.25
 
 
 @dataclass(frozen=True)
@@ -181,10 +180,11 @@ def start_layout(path: Path, step: int | None = None, *, wait: bool = False, fol
         last one by umap-learn when the run has ended. It takes one core at most, and training comes first; where
         another process follows the run already, this one ends at once.
     """
+    if follow:
+        return start_beside("twist.view.following", Path(path), threads=1)
     arguments = ["--step", str(step)] if step is not None else []
     arguments += ["--wait"] if wait else []
-    arguments += ["--follow"] if follow else []
-    return start_beside("twist.view.layout", Path(path), *arguments, threads=1 if follow else None)
+    return start_beside("twist.view.layout", Path(path), *arguments)
 
 
 def wait_layout(
@@ -245,7 +245,7 @@ def _read(folder: Path) -> Layout | None:
     )
 
 
-def _keep(record: RunRecord, step: int, placed: Placed, *, early: bool = False, **facts: Any) -> Layout:
+def keep(record: RunRecord, step: int, placed: Placed, *, early: bool = False, **facts: Any) -> Layout:
     if not (record.path / "run.json").is_file():  # writing would bring back the folder of a run that was deleted
         raise RecordError(f"run {record.name} has vanished: its map is not kept")
     x, y = np.ascontiguousarray(placed.xy.T)
@@ -284,10 +284,10 @@ def make_layout(path: Path, step: int | None = None, *, better: bool = False) ->
         found = layout(record.path, snapshot.step)
         return found if found is not None and (found.final or not better) else None
 
-    return _once(record, snapshot, ready, lambda tell: _make(record, snapshot, tell))
+    return once(record, snapshot, ready, lambda tell: _make(record, snapshot, tell))
 
 
-def _once(
+def once(
     record: RunRecord,
     snapshot: Snapshot,
     ready: Callable[[], Layout | None],
@@ -306,71 +306,24 @@ def _once(
 def _make(record: RunRecord, snapshot: Snapshot, tell: Callable[[float, str], None]) -> Layout:
     def show(draft: Placed) -> None:
         try:
-            _keep(record, snapshot.step, draft, early=True)
+            keep(record, snapshot.step, draft, early=True)
         except OSError as error:  # the map itself may still find room
             say(f"the quick map of step {snapshot.step} is not kept: {error}")
 
-    made = _keep(record, snapshot.step, place(snapshot.features, tell=tell, show=show))
+    made = keep(record, snapshot.step, place(snapshot.features, tell=tell, show=show))
     shutil.rmtree(_early(record.path, snapshot.step), ignore_errors=True)
     return made
 
 
-def follow(path: Path) -> None:
-    """Lay out the snapshots of a live run as they appear, and the last one by umap-learn when it has ended.
-
-    Of several that wait only the newest is laid out: the map on the screen keeps up with the run.
-    """
-    with claim(path, "follow", f"another process follows {path.name}", wait=False) as ours:
-        if not ours:
-            return
-        created, record, seen = time.monotonic(), RunRecord(path), -1
-        try:
-            before = layout(path)
-        except RecordError as error:
-            say(f"the newest map is left aside: {error}")
-            before = None
-        while True:
-            state = read_status(path)  # asked before looking: a snapshot written in between is not missed
-            record.poll()
-            step = max(record.snapshot_steps(), default=-1)
-            if step != seen:
-                seen = step
-                before = _follow_step(record, step, before)
-            if state.ended:
-                break
-            if not state.alive and time.monotonic() - created > _LONGEST_START_S:
-                raise SystemExit(f"run {path.name} was not started in {_LONGEST_START_S:.0f} s: no map is made")
-            time.sleep(_LOOK_EVERY_S)
-        if seen >= 0:
-            make_layout(path, seen, better=True)
-
-
-def _follow_step(record: RunRecord, step: int, before: Layout | None) -> Layout | None:
-    """The quick map of a step, started from the one before; that one where this cannot be made, and the log says so."""
-
-    def make(tell: Callable[[float, str], None]) -> Layout:
-        ground = ground_of(snapshot.features, tell)
-        if before is None or len(before.x) != ground.total:
-            return _keep(record, step, quick(ground))
-        return _keep(record, step, quick(ground, before.xy), from_step=before.step)
-
-    try:
-        snapshot = record.snapshot(step)
-        return _once(record, snapshot, lambda: layout(record.path, step), make)
-    except (RecordError, OSError) as error:
-        say(f"no map of step {step}: {error}")
-        return before
-
-
-def _wait_for_the_end(path: Path) -> None:
+def wait_for_the_end(path: Path) -> None:
     created = time.monotonic()
     while True:
         state = read_status(path)
         if state.ended:
             return
-        if not state.alive and time.monotonic() - created > _LONGEST_START_S:
-            raise SystemExit(f"run {path.name} was not started in {_LONGEST_START_S:.0f} s: no map is made")
-        time.sleep(_LOOK_EVERY_S)
+        if not state.alive and time.monotonic() - created > LONGEST_START_S:
+            raise SystemExit(f"run {path.name} was not started in {LONGEST_START_S:.0f} s: no map is made")
+        time.sleep(LOOK_EVERY_S)
 
 
 def main(arguments: list[str] | None = None, *, alone: bool = False) -> None:
@@ -387,11 +340,9 @@ def main(arguments: list[str] | None = None, *, alone: bool = False) -> None:
     if alone:
         yield_to_training(path)
     try:
-        if chosen.follow:
-            return follow(path)
         if chosen.wait:
             warm_up()
-            _wait_for_the_end(path)
+            wait_for_the_end(path)
         make_layout(path, chosen.step, better=True)
     except (RecordError, OSError) as error:
         raise SystemExit(str(error)) from None
