@@ -5,10 +5,11 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
-from synthetic import KINDS, make_run
+from synthetic import make_run
 
 from twist.runs.record import RunRecord
 from twist.view import figures
+from twist.view.overview import waiting
 from twist.view.theme import INKS, class_color, class_colors, escape
 
 
@@ -41,7 +42,6 @@ def all_figures(record):
         "plane": figures.entropy_plane(metrics, facts, snapshots=summaries),
         "usage": figures.class_usage(snapshot, facts),
         "histogram": figures.sample_entropy_histogram(snapshot, facts),
-        "overview": figures.overview(record),
     }
 
 
@@ -161,7 +161,7 @@ def test_labels_beside_the_curves_hide_the_reference_lines_below_them(tmp_path):
     at_ends = [note for note in notes if "span" in note.text]
     assert at_ends and all(note.bgcolor is None for note in at_ends)  # the template's, which is the paper
     for dark in (False, True):
-        shade = figures.waiting("x", dark=dark).layout.template.layout
+        shade = waiting("x", dark=dark).layout.template.layout
         assert shade.annotationdefaults.bgcolor == shade.paper_bgcolor
 
 
@@ -229,49 +229,6 @@ def test_the_histogram_counts_every_image_and_ends_at_log_c(tmp_path):
     assert figure.layout.shapes[0].x0 == pytest.approx(np.log(10))
     assert figure.layout.xaxis.ticktext[-1] == "2.30<br>10"
     assert "number of classes" in figure.layout.xaxis.title.text
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_overview_has_the_same_traces_whatever_the_run(tmp_path, kind):
-    figure = figures.overview(record_of(tmp_path, kind))
-    assert [trace.name for trace in figure.data] == [
-        "consistency",
-        "sharpness H(Y|X)",
-        "diversity H(Y)",
-        "mutual information",
-        "mutual information of the watch images",
-        "a term was not finite",
-        None,
-        "out of reach of batches",
-        "lines of equal information",
-        "groups told apart",
-        "path of the batches",
-        "time along the path",
-        "path of the watch images",
-        "start of the batches",
-        "marked step",
-        "batches now",
-        "class usage",
-        "unused class",
-        "sample entropy",
-    ]
-
-
-def test_an_empty_run_says_that_nothing_is_recorded(tmp_path):
-    from twist.runs.config import Recipe
-    from twist.runs.folders import create_run
-
-    figure = figures.overview(RunRecord(create_run(Recipe(), name="new", root=tmp_path)))
-    assert len(figure.data) == 19
-    assert "no step recorded yet" in texts(figure) and "no snapshot recorded yet" in texts(figure)
-
-
-def test_a_damaged_snapshot_is_said_in_its_panel(tmp_path):
-    record = record_of(tmp_path)
-    for file in record.path.glob("snapshots/*/assignment.npy"):
-        file.write_bytes(b"")
-    text = texts(figures.overview(record))
-    assert "assignment.npy" in text and "damaged" in text and "no snapshot recorded yet" not in text
 
 
 HOSTILE = (

@@ -19,7 +19,7 @@ from twist.runs.kinds import RULES, Finding, Kind
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
 
-__all__ = ["ALARMS", "Evidence", "Kind", "Verdict", "verdict", "verdict_history"]
+__all__ = ["ALARMS", "Evidence", "Kind", "Verdict", "judge", "timeline_of", "verdict", "verdict_history"]
 
 #: Kinds that say that something went wrong.
 ALARMS = frozenset(
@@ -80,7 +80,7 @@ class Verdict(NamedTuple):
         return self.kind in ALARMS
 
 
-def verdict(record: RunRecord, step: int | None = None) -> Verdict:
+def verdict(record: RunRecord, step: int | None = None, timeline: Timeline | Verdict | None = None) -> Verdict:
     """The verdict on a run as far as its record was polled, or on what it was at an earlier step.
 
     Parameters
@@ -89,6 +89,8 @@ def verdict(record: RunRecord, step: int | None = None) -> Verdict:
         A run's reader; `RunRecord.poll` it first.
     step
         Only numbers up to this step count; none means all of them.
+    timeline
+        The record's `timeline_of`, where it is at hand.
 
     Returns
     -------
@@ -100,13 +102,13 @@ def verdict(record: RunRecord, step: int | None = None) -> Verdict:
     RecordError
         For a step below 0, or beyond the newest on record.
     """
-    timeline = _timeline(record)
+    timeline = timeline_of(record) if timeline is None else timeline
     if isinstance(timeline, Verdict):
         return timeline
     if step is not None and not (isinstance(step, numbers.Integral) and 0 <= step <= timeline.last_step):
         raise RecordError(f"run {record.name} has no step {step}: give 0 to {timeline.last_step}, its newest on record")
     facts = timeline.at(step)
-    found = _judge(facts)
+    found = judge(facts)
     since = None if found.kind == "too early to say" else _since(timeline, facts.step, found)
     return _verdict(facts, found, since)._replace(missing=tuple(timeline.missing(facts.step)))
 
@@ -117,19 +119,19 @@ def verdict_history(record: RunRecord, at_most: int = 200) -> list[Verdict]:
     ``since`` is the first of them from which the kind has not changed; ``missing`` is left out. Empty before the first
     logged step.
     """
-    timeline = _timeline(record)
+    timeline = timeline_of(record)
     if isinstance(timeline, Verdict):
         return []
     history: list[Verdict] = []
     for step in _spread(timeline.steps, at_most):
         facts = timeline.at(step)
-        found = _judge(facts)
+        found = judge(facts)
         same = bool(history) and history[-1].kind == found.kind
         history.append(_verdict(facts, found, history[-1].since if same else step))
     return history
 
 
-def _timeline(record: RunRecord) -> Timeline | Verdict:
+def timeline_of(record: RunRecord) -> Timeline | Verdict:
     """The numbers of a record; for one whose recipe is damaged, or such that no run can have it, a verdict on that."""
     try:
         return Timeline(record)
@@ -139,7 +141,8 @@ def _timeline(record: RunRecord) -> Timeline | Verdict:
         return Verdict("too early to say", "No verdict", reason, advice, (), 0, missing=(reason,))
 
 
-def _judge(facts: Facts) -> Finding:
+def judge(facts: Facts) -> Finding:
+    """What the first rule that applies finds."""
     return next(found for rule in RULES if (found := rule(facts)) is not None)
 
 
@@ -153,7 +156,7 @@ def _since(timeline: Timeline, step: int, found: Finding) -> int:
     """The logged step from which on the same kind was found: looked for coarsely, then by bisection."""
 
     def same(earlier: int) -> bool:
-        return _judge(timeline.at(earlier)).kind == found.kind
+        return judge(timeline.at(earlier)).kind == found.kind
 
     past = timeline.steps[timeline.steps < step]
     since, other = step, None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -30,6 +30,18 @@ _SCORES = {
 }
 
 
+class UsedClasses(Protocol):
+    """What the use of the classes through time is drawn from, as `ClassHistories` has it."""
+
+    @property
+    def steps(self) -> np.ndarray:
+        """Steps ``[T]``."""
+
+    @property
+    def usage(self) -> np.ndarray:
+        """Share of the images in each class ``[T, C]``."""
+
+
 def usage_history(histories: ClassHistories, scene: Scene, *, dark: bool = False) -> go.Figure:
     """Share of the watch images in each class through time, stacked in the colors of the classes.
 
@@ -37,8 +49,12 @@ def usage_history(histories: ClassHistories, scene: Scene, *, dark: bool = False
     the making. Triangles are births, crosses deaths: a class lives while it holds a tenth of an even share. More than
     24 classes become rows of a heat map, the largest at the top.
     """
-    panel = (_stack if scene.num_classes <= STACKED_CLASSES else _rows)(histories, scene)
-    return single(panel, dark=dark, height=420)
+    return single(usage_history_panel(histories, scene), dark=dark, height=420)
+
+
+def usage_history_panel(histories: UsedClasses, scene: Scene) -> Panel:
+    """The panel of `usage_history`."""
+    return (_stack if scene.num_classes <= STACKED_CLASSES else _rows)(histories, scene)
 
 
 def births_and_deaths(usage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -50,7 +66,7 @@ def births_and_deaths(usage: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return changed & lives, changed & ~lives
 
 
-def _stack(histories: ClassHistories, scene: Scene) -> Panel:
+def _stack(histories: UsedClasses, scene: Scene) -> Panel:
     steps, usage = histories.steps.astype(np.float32), histories.usage
     panel = _usage_panel(histories, scene, {"title": {"text": "share of images"}, "range": [0, 1], "tickformat": ".0%"})
     for index in range(scene.num_classes):
@@ -82,7 +98,7 @@ def _stack(histories: ClassHistories, scene: Scene) -> Panel:
     return panel
 
 
-def _rows(histories: ClassHistories, scene: Scene) -> Panel:
+def _rows(histories: UsedClasses, scene: Scene) -> Panel:
     usage = histories.usage
     order = np.argsort(-np.nan_to_num(usage).sum(0), kind="stable")[:_MOST_ROWS]
     title = (
@@ -103,12 +119,13 @@ def _rows(histories: ClassHistories, scene: Scene) -> Panel:
             "name": "share of images",
             "x": histories.steps.astype(np.float32),
             "y": np.arange(len(order), dtype=np.float32),
-            "z": np.where(usage[:, order] > 0, usage[:, order] * scene.num_classes, np.nan).T.astype(np.float32),
+            "z": np.nan_to_num(usage[:, order] * scene.num_classes).T.astype(np.float32),
             "text": np.broadcast_to(order[:, None], (len(order), len(usage))).tolist(),
             "zmin": 0,
             "zmax": 4,
             "colorscale": [
-                [0, "rgba(0, 114, 178, 0.08)"],
+                [0, "rgba(0, 114, 178, 0)"],  # a dead class is blank
+                [1e-6, "rgba(0, 114, 178, 0.08)"],
                 [0.25, "rgba(0, 114, 178, 0.55)"],
                 [1, "rgba(170, 68, 153, 1)"],
             ],
@@ -128,7 +145,7 @@ def _rows(histories: ClassHistories, scene: Scene) -> Panel:
     return panel
 
 
-def _usage_panel(histories: ClassHistories, scene: Scene, yaxis: dict[str, Any]) -> Panel:
+def _usage_panel(histories: UsedClasses, scene: Scene, yaxis: dict[str, Any]) -> Panel:
     born, died = births_and_deaths(histories.usage)
     alive = int(living(histories.usage[-1:]).sum())
     panel = Panel(
@@ -142,7 +159,7 @@ def _usage_panel(histories: ClassHistories, scene: Scene, yaxis: dict[str, Any])
     return panel
 
 
-def _mark_changes(panel: Panel, histories: ClassHistories, places: np.ndarray, order: Any) -> None:
+def _mark_changes(panel: Panel, histories: UsedClasses, places: np.ndarray, order: Any) -> None:
     shown = np.zeros(histories.usage.shape[1], bool)
     shown[list(order)] = True
     if sum(int(marks.sum()) for marks in births_and_deaths(histories.usage)) > _MOST_MARKS:

@@ -21,7 +21,7 @@ _LINE = 17.0  # pixels that a line of a label takes
 _Curve = tuple[np.ndarray, np.ndarray]
 
 
-class _Room(NamedTuple):
+class Room(NamedTuple):
     """The least place a panel of curves gets: pixels inside its axes, and what follows for its labels."""
 
     width: float
@@ -31,8 +31,8 @@ class _Room(NamedTuple):
     brief: bool
 
 
-ALONE = _Room(560, 280, 1.34, brief=False)
-IN_GRID = _Room(330, 250, 1.9, brief=True)
+ALONE = Room(560, 280, 1.34, brief=False)
+IN_GRID = Room(330, 250, 1.9, brief=True)
 
 _CURVES = ("consistency", "sharpness", "diversity", "mutual_information")
 _WORDS = {
@@ -43,7 +43,7 @@ _WORDS = {
 }
 
 
-def curves_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: _Room = ALONE) -> Panel:
+def curves_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: Room = ALONE) -> Panel:
     """The panel of `entropy_curves`."""
     top = log_classes(scene.num_classes)
     curves = {name: column(metrics, f"train/{name}") for name in _CURVES}
@@ -127,6 +127,11 @@ def _not_finite_steps(metrics: pd.DataFrame) -> np.ndarray:
     return steps[np.linspace(0, len(steps) - 1, min(len(steps), MAX_POINTS), dtype=int)] if len(steps) else steps
 
 
+def _called(name: str, room: Room) -> str:
+    words = _WORDS[name].split(" H(")[0]
+    return words.removeprefix("mutual ") if room.brief else words
+
+
 class _Line(NamedTuple):
     """A reference line: its value, what it is in few words and in full, and whether the label rather stands above."""
 
@@ -154,7 +159,7 @@ def _references(scene: Scene, top: float) -> list[_Line]:
     return lines
 
 
-def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curve, room: _Room) -> None:
+def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curve, room: Room) -> None:
     """Name the curves beside their ends, and the reference lines where no curve runs, else in the same column."""
     (_, right), (low, high) = panel.xaxis["range"], panel.yaxis["range"]
     scale = np.array([room.width / right, room.height / (high - low)])
@@ -165,7 +170,7 @@ def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curv
     for name, (_, y) in curves.items():
         if len(known := y[np.isfinite(y)]):
             value = float(np.median(known[-5:]))
-            column.append((value, INKS[name].color, INKS[name].glyph, f"{_WORDS[name].split(' H(')[0]} {value:.2f}"))
+            column.append((value, INKS[name].color, INKS[name].glyph, f"{_called(name, room)} {value:.2f}"))
     lines = _references(scene, log_classes(scene.num_classes))
     for line in lines:
         panel.line(line.value)

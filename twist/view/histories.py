@@ -25,7 +25,7 @@ _MOST_COLUMNS = 200
 _MOST_POINTS = 2_000
 _DENSE = INKS["sharpness"].color
 # Nothing to full ink: on either paper, what is empty is the paper.
-_INK_SCALE = [[0, "rgba(213, 94, 0, 0.06)"], [1, "rgba(213, 94, 0, 1)"]]
+_INK_SCALE = [[0, "rgba(213, 94, 0, 0)"], [1e-6, "rgba(213, 94, 0, 0.06)"], [1, "rgba(213, 94, 0, 1)"]]
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
@@ -36,13 +36,49 @@ class Picked(NamedTuple):
     words: str
 
 
-def entropy_history_panel(
-    steps: np.ndarray, values: np.ndarray, scene: Scene, note: str, *, of_training: bool = False
-) -> Panel:
+class Densities(NamedTuple):
+    """How the entropies of all images are spread at each of T times.
+
+    Attributes
+    ----------
+    steps
+        ``[T]``.
+    shares
+        Share of the images in each of B equal bins from 0 to log C, ``[B, T]``; NaN for a bin without any.
+    quantiles
+        The levels, in nats, that 10 %, half and 90 % of the images are below, ``[3, T]``.
+    """
+
+    steps: np.ndarray
+    shares: np.ndarray
+    quantiles: np.ndarray
+
+    @classmethod
+    def of(cls, steps: np.ndarray, values: np.ndarray, num_classes: int) -> Densities:
+        """Of entropies ``[T, M]`` in nats, NaN where an image has none."""
+        columns = [density(entropies, num_classes) for entropies in values]
+        shares = np.stack([share for share, _ in columns], 1) if columns else np.zeros((_BINS, 0), np.float32)
+        quantiles = np.stack([levels for _, levels in columns], 1) if columns else np.zeros((3, 0), np.float32)
+        return cls(np.asarray(steps), shares, quantiles)
+
+
+def density(entropies: np.ndarray, num_classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Shares and quantiles of one time, see `Densities`."""
+    shares, quantiles = np.full(_BINS, np.nan, np.float32), np.full(3, np.nan, np.float32)
+    finite = entropies[np.isfinite(entropies)].astype(np.float64)
+    if len(finite):
+        top = log_classes(num_classes)
+        counts = np.histogram(np.clip(finite, 0, top), np.linspace(0, top, _BINS + 1))[0]
+        shares = np.where(counts, counts / len(finite), np.nan).astype(np.float32)
+        quantiles = np.quantile(finite.astype(np.float32), (0.1, 0.5, 0.9)).astype(np.float32)
+    return shares, quantiles
+
+
+def entropy_history_panel(spread_of: Densities, scene: Scene, note: str, *, of_training: bool = False) -> Panel:
     """The panel of `entropy_history`."""
     top, unit = log_classes(scene.num_classes), "epoch" if of_training else "step"
-    rows = thinned(len(steps), _MOST_COLUMNS)
-    steps, values = np.asarray(steps)[rows], np.asarray(values)[rows]
+    rows = thinned(len(spread_of.steps), _MOST_COLUMNS)
+    steps, shares, quantiles = spread_of.steps[rows], spread_of.shares[:, rows], spread_of.quantiles[:, rows]
     panel = Panel(
         title="How sure training is of each image" if of_training else "How sure the network is of each image",
         note=note,
@@ -51,19 +87,13 @@ def entropy_history_panel(
         zaxis=_classes_axis(scene, 1.06 * top),
     )
     edges = np.linspace(0, top, _BINS + 1)
-    shares = np.full((_BINS, len(steps)), np.nan, np.float32)
-    for number, entropies in enumerate(values):
-        finite = entropies[np.isfinite(entropies)].astype(np.float64)
-        if len(finite):
-            counts = np.histogram(np.clip(finite, 0, top), edges)[0]
-            shares[:, number] = np.where(counts, counts / len(finite), np.nan)
     panel.traces.append(
         {
             "type": "heatmap",
             "name": "share of images",
             "x": steps.astype(np.float32),
             "y": ((edges[:-1] + edges[1:]) / 2).astype(np.float32),
-            "z": shares,
+            "z": np.nan_to_num(shares),  # NaN in a matrix has no JSON, which the wire of a widget is
             "colorscale": _INK_SCALE,
             # One full bin must not make all the others pale.
             "zmin": 0,
@@ -72,7 +102,6 @@ def entropy_history_panel(
             "hovertemplate": f"{unit} %{{x:,.0f}}: %{{z:.1%}} of the images<br>near %{{y:.2f}} nats<extra></extra>",
         }
     )
-    quantiles = _quantiles(values, (0.1, 0.5, 0.9))
     for share, line, width in zip(("10 %", "median", "90 %"), quantiles, (1, 2.2, 1), strict=True):
         words = "half of the images are" if share == "median" else f"{share} of the images are"
         panel.traces.append(
@@ -124,7 +153,9 @@ def entropy_history(
         Whether to draw for a dark page.
     """
     note = scene.batches if of_training else scene.images(shown=np.shape(values)[-1])
-    panel = entropy_history_panel(steps, values, scene, note, of_training=of_training)
+    rows = thinned(len(steps), _MOST_COLUMNS)
+    spread_of = Densities.of(np.asarray(steps)[rows], np.asarray(values)[rows], scene.num_classes)
+    panel = entropy_history_panel(spread_of, scene, note, of_training=of_training)
     return single(panel, dark=dark, height=400)
 
 

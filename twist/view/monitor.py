@@ -1,61 +1,40 @@
-"""A run, watched: its state, its verdict in plain words, and the overview, once a second while it trains."""
+"""A run, watched: its state, its verdict in plain words, its alarms and its pictures, each second while it trains."""
 
 from __future__ import annotations
 
-import html
+import secrets
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets
-import numpy as np
 
 from twist.runs.config import ConfigError
+from twist.runs.folders import run_paths
 from twist.runs.record import RunRecord
-from twist.runs.status import Status, read_status
+from twist.runs.status import Status
 from twist.runs.store import RecordError
-from twist.runs.verdict import Verdict, verdict
-from twist.view import figures
+from twist.runs.verdict import Verdict
+from twist.view import board as words
+from twist.view.board import ASKS, NO_RUN, Board, duration
+from twist.view.ghosts import MOST, Ghost
+from twist.view.keepsake import keepsake
+from twist.view.moment import Moment, moment_of
+from twist.view.overview import overview, points_drawn, waiting
+from twist.view.provenance import file_name
 from twist.view.scene import run_path
-from twist.view.theme import INKS
-from twist.view.verdicts import sign, verdict_html
+from twist.view.seen import Seen, judge
 from twist.view.widgets import Tail, span
 
-_STATES = {
-    "EMPTY": ("○", "no run yet"),
-    "CREATED": ("○", "not started"),
-    "STARTING": ("◌", "starting"),
-    "RUNNING": ("▶", "running"),
-    "HELD": ("⏸", "held"),
-    "STALLED": ("⚠", "stalled"),
-    "STOPPED": ("■", "stopped"),
-    "COMPLETED": ("✓", "completed"),
-    "INTERRUPTED": ("⚠", "interrupted"),
-    "FAILED": ("✕", "failed"),
-}
-_MUTED = "opacity:.72"
-_NO_RUN = "No run here yet: start one with twist.launch('digits'). This view looks again every second."
+__all__ = ["RunMonitor", "duration", "judge"]
 
-
-def judge(record: RunRecord) -> Verdict | None:
-    """The verdict on a record, or None while nothing is recorded."""
-    return verdict(record) if record.last("metrics") or record.last("snapshot") else None
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    Examples
-    --------
-    >>> duration(8), duration(75), duration(7300)
-    ('8 s', '1 min 15 s', '2 h 1 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+#: Seconds between two looks: while a run lives, and while nothing can be new or nobody can see it.
+LOOK_EVERY_S, REST_S = 1.0, 5.0
+_LOOKING = 0.1  # looks take at most this share of the time
+_CHOICES_EVERY_S, _ANSWER_S, _WORRY_S = 10.0, 12.0, 10.0
+_WIDTH_STEP = 24  # pixels: a smaller change of the width is no reason to draw anew
+_MOST_CHOICES = 60
 
 
 class RunMonitor(ipywidgets.VBox):
@@ -67,8 +46,10 @@ class RunMonitor(ipywidgets.VBox):
     ----------
     run
         A handle from `twist.launch` or `twist.attach`, a name, a path, or ``last`` for the newest run.
+    ghosts
+        Earlier runs (handles, names, paths) to draw faintly behind its terms and in its entropy plane.
     dark
-        Whether to draw for a dark page.
+        Whether to draw for a dark page; None follows the page.
     live
         Whether to keep looking; ``refresh`` looks once.
 
@@ -82,108 +63,256 @@ class RunMonitor(ipywidgets.VBox):
     ::
 
         run = twist.launch("digits")
-        twist.RunMonitor(run)
+        monitor = twist.RunMonitor(run, ghosts=["digits-yesterday"])
+        monitor.jump(200)  # every view of the run shows step 200; monitor.jump(None) follows it again
     """
 
     _tail: Tail | None = None
     _parts: tuple[ipywidgets.Widget, ...] = ()
+    moment: Moment | None = None
 
-    def __init__(self, run: Any = "last", *, dark: bool = False, live: bool = True):
+    def __init__(self, run: Any = "last", *, ghosts: Iterable[Any] = (), dark: bool | None = None, live: bool = True):
         from twist.view.widgets import LiveFigure
 
         self._run, self._dark = run, dark
-        self._looking = threading.Lock()
-        self._drawn: tuple[Any, ...] = ()
-        self._asked: dict[str, str] = {}
-        self.record: RunRecord | None = None
-        self.status = Status("EMPTY")
-        self.verdict: Verdict | None = None
+        self._looking = threading.RLock()
+        self.seen: Seen | None = None
+        self.ghosts: list[Ghost] = []
+        self._pending: dict[str, tuple[str, float]] = {}
+        self._answers: dict[str, tuple[str, float]] = {}
+        self._trouble: dict[str, str] = {}
+        self._dismissed: set[str] = set()
+        self._choices: tuple[float, list[str]] = (-_CHOICES_EVERY_S, [])
+        self._drawn: Any = None
+        self._draw_again, self._took, self._points = 0.0, 0.0, 0
+        self._lag: float | None = None
         if run != "last":
-            self.record = RunRecord(run_path(run))
-        self._head = ipywidgets.HTML()
-        self._verdict_line = ipywidgets.HTML()
-        self._problem = ipywidgets.HTML(layout={"display": "none"})
-        self._stop = self._button("Stop", "Write a checkpoint and end the training; it can be resumed", self._ask_stop)
-        self._checkpoint = self._button("Checkpoint", "Write a checkpoint at the next step", self._ask_checkpoint)
-        self._buttons = ipywidgets.HBox([self._stop, self._checkpoint], layout={"flex": "0 0 auto"})
-        self._head.layout.flex = "1 1 320px"
-        row = ipywidgets.HBox(
-            [self._head, self._buttons], layout={"flex_flow": "row wrap", "justify_content": "space-between"}
-        )
-        self.figure = LiveFigure(figures.waiting(_NO_RUN, dark=dark))
-        super().__init__([row, self._problem, self._verdict_line, self.figure], layout={"width": "100%"})
-        self._parts = (*row.children, *self._buttons.children, *self.children)
+            self._watch(Seen(run_path(run)))
+        self.board = Board(self._do)
+        self.figure = LiveFigure(waiting(NO_RUN, dark=bool(dark)))
+        self._figure_class = f"twist-figure-{secrets.token_hex(4)}"
+        self.figure.add_class(self._figure_class)
+        super().__init__([self.board, self.figure], layout={"width": "100%"})
+        self._parts = (self.board, self.figure)
+        for ghost in ghosts:
+            self.add_ghost(ghost)
         self._try_refresh()
+        self.board.observe(self._on_page, ["dark", "width", "seen"])
         self._tail = Tail(self.refresh, self._show_problem, name="twist-monitor") if live else None
+        self._set_pace()
+
+    @property
+    def record(self) -> RunRecord | None:
+        """The run's reader, None before there is a run."""
+        return self.seen.record if self.seen else None
+
+    @property
+    def status(self) -> Status:
+        """How the run was at the last look."""
+        return self.seen.status if self.seen else Status("EMPTY")
+
+    @property
+    def verdict(self) -> Verdict | None:
+        """The verdict shown: the newest, or that of the step looked at."""
+        if self.seen is None:
+            return None
+        step = self._step()
+        return self.seen.verdict if step is None else self.seen.verdict_at(step)
 
     def refresh(self) -> None:
         """Look at the run folder once, and redraw what is new."""
         with self._looking:
-            if self.record is None:
+            began = time.monotonic()
+            if self.seen is None:
                 try:
-                    self.record = RunRecord(run_path(self._run))
+                    self._watch(Seen(run_path(self._run)))
                 except ConfigError:
-                    self._show_status()
+                    self._show()
                     return
-            new = self.record.poll()
-            self.status = read_status(self.record.path)
-            self._show_status()
-            if new or not self._drawn:
-                self.figure.draw(figures.overview(self.record, dark=self._dark))
-                self.verdict = judge(self.record)
-                self._show_verdict()
-                self._drawn = (len(self.record.events),)
+            assert self.seen is not None
+            self.seen.look()
+            self._hear_answers()
+            self._draw()
+            self._took += 0.3 * (time.monotonic() - began - self._took)
+            self._show()
+        self._set_pace()
+
+    def jump(self, step: int | None) -> None:
+        """Show a step in every view of the run: a line through the pictures, and the verdict as it was.
+
+        Parameters
+        ----------
+        step
+            A step on record; None or -1 follows the run again.
+
+        Raises
+        ------
+        ValueError
+            When there is no such step, or no run yet.
+        """
+        if self.seen is None or self.moment is None:
+            raise ValueError("there is no run yet, and so no step to look at")
+        if step is None or step == -1:
+            self.moment.step = -1
+            return
+        newest = self.seen.newest
+        if isinstance(step, bool) or not 0 <= int(step) <= newest:
+            raise ValueError(
+                f"run {self.seen.record.name} has no step {step}: give 0 to {newest}, or None to follow it"
+            )
+        self.moment.step = int(step)
+
+    def add_ghost(self, run: Any) -> None:
+        """Draw an earlier run faintly behind this one.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such run, it is this one, or there are six already.
+        RecordError
+            When its folder is damaged.
+        """
+        with self._looking:
+            path = run_path(run).resolve()
+            taken = {ghost.record.path.resolve(): ghost for ghost in self.ghosts}
+            if path in taken:
+                return
+            if self.seen is not None and path == self.seen.record.path.resolve():
+                raise ConfigError(f"run {path.name} is the one that is watched: give another as a ghost")
+            if len(self.ghosts) >= MOST:
+                raise ConfigError(f"{MOST} earlier runs are drawn already: remove one before adding {path.name}")
+            letter = next(letter for letter in "abcdef" if all(ghost.letter != letter for ghost in self.ghosts))
+            self.ghosts = sorted([*self.ghosts, Ghost(path, letter)], key=lambda ghost: ghost.letter)
+        self._stir()
+
+    def remove_ghost(self, name: str) -> None:
+        """Take an earlier run out of the pictures."""
+        with self._looking:
+            self.ghosts = [ghost for ghost in self.ghosts if ghost.name != name]
+        self._stir()
 
     def close(self) -> None:
         """End the thread and close every widget of the monitor; the run goes on."""
         if self._tail is not None:
             self._tail.close()
+        if self.moment is not None:
+            self.moment.unobserve(self._on_moment, "step")
+            self.moment = None  # closing again, as when it is forgotten, is no error
         for widget in self._parts:
             widget.close()
         super().close()
 
-    # -- what is shown ------------------------------------------------------------------------------------------------
+    # -- looking and drawing ------------------------------------------------------------------------------------------
 
-    def _show_status(self) -> None:
-        status, name = self.status, self.record.name if self.record else "no run"
-        glyph, words = _STATES.get(status.state, ("?", status.state.lower()))
-        facts = []
-        if status.total_steps:
-            facts.append(f"step {status.step:,} of {status.total_steps:,}")
-            facts.append(f"epoch {status.epoch:.1f} of {status.epochs}")
-        if status.alive and status.images_per_s:
-            facts.append(f"{status.images_per_s:,.0f} images/s")
-        if status.alive and status.eta_s is not None:
-            facts.append(f"{duration(status.eta_s)} left")
-        if status.alive and status.heartbeat_age_s is not None:
-            facts.append(f"last heartbeat {duration(status.heartbeat_age_s)} ago")
-        if self.record is not None and self.record.bad_lines:
-            facts.append(f"{self.record.bad_lines} damaged log lines left out")
-        done = min(1.0, status.step / status.total_steps) if status.total_steps else 0.0
-        lines = [
-            f"{span(name, 'font-weight:700;font-size:15px')} &nbsp; {span(f'{glyph} {words}', 'font-weight:600')}",
-            span(" · ".join(facts), _MUTED),
-        ]
-        message = _NO_RUN if self.record is None else " ".join(filter(None, [status.message, *self._asked.values()]))
-        if message:
-            lines.append(span(message, "font-style:italic"))
-        progress = (
-            f'<progress value="{done:.4f}" max="1" aria-label="share of the steps done" '
-            'style="width:100%;max-width:420px;height:6px"></progress>'
-        )
-        set_html(self._head, f'<div role="status" style="line-height:1.5">{"<br>".join(lines)}<br>{progress}</div>')
-        self._buttons.layout.display = "flex" if status.alive else "none"
-        if not status.alive:
-            self._asked.clear()
-            self._stop.disabled = self._checkpoint.disabled = False
+    def _watch(self, seen: Seen) -> None:
+        self.seen, self.moment = seen, moment_of(seen.record.path)
+        self.moment.observe(self._on_moment, "step")
 
-    def _show_verdict(self) -> None:
-        set_html(self._verdict_line, "" if self.verdict is None else verdict_html(self.verdict))
+    def _step(self) -> int | None:
+        """The step looked at, None for the newest."""
+        if self.moment is None or self.seen is None or self.moment.step < 0:
+            return None
+        return min(self.moment.step, self.seen.newest)
+
+    def _draw(self) -> None:
+        """Draw the pictures where anything in them has changed, and anyone can see it."""
+        seen = self.seen
+        assert seen is not None
+        dark = self.board.dark if self._dark is None else self._dark
+        look = (dark, self.board.width // _WIDTH_STEP, self._step(), tuple(ghost.name for ghost in self.ghosts))
+        want = (len(seen.record.events), seen.record.bad_lines, *look)
+        if want == self._drawn:
+            return
+        if self._drawn is not None:
+            only_new_lines = self._drawn[2:] == look and seen.status.alive
+            if not self.board.seen or (only_new_lines and time.monotonic() < self._draw_again):
+                return
+        began = time.monotonic()
+        figure = overview(seen, width=self.board.width, dark=dark, step=self._step(), ghosts=self.ghosts)
+        self.figure.draw(figure)
+        self._name_file(seen)
+        self._drawn, self._points, self._lag = want, points_drawn(figure), seen.log_age_s
+        self._draw_again = began + (time.monotonic() - began) / _LOOKING
+
+    def _name_file(self, seen: Seen) -> None:
+        options = {"filename": file_name(seen.record, "monitor", self._step()), "format": "png", "scale": 2}
+        config = {**self.figure._config, "toImageButtonOptions": options}
+        if config != self.figure._config:
+            self.figure._config = config
+
+    def _show(self) -> None:
+        seen, step = self.seen, self._step()
+        try:
+            found = self.verdict
+        except RecordError as error:
+            found, self._trouble["verdict"] = None, str(error)
+        else:
+            self._trouble.pop("verdict", None)
+        judged = words.verdict_words(found)
+        if judged is not None:
+            judged["at"] = step
+        now = time.time()
+        self.board.shown = {
+            "status": words.status_words(seen),
+            "asks": words.asks_of(seen, self._pending),
+            "answers": [answer for answer, _ in self._answers.values()],
+            "problem": " ".join(self._trouble.values()),
+            "failure": words.failure_words(seen),
+            "verdict": judged,
+            "alarms": words.alarm_words(seen.alarms if seen else [], self._dismissed),
+            "look": {"step": step, "steps": self._steps()},
+            "ghosts": {"shown": self._ghost_words(), "choices": self._ghost_choices()},
+            "foot": self._foot(),
+            "figure": self._figure_class if seen else "",
+            "file": file_name(seen.record, "monitor", seen.newest if step is None else step) if seen else "",
+            "beat": int(now / 2) if self.status.alive else 0,  # so that the browser notices when the kernel is gone
+        }
+
+    def _steps(self) -> list[int]:
+        """Steps of the slider: those of the snapshots, and the newest."""
+        if self.seen is None:
+            return []
+        return sorted({*self.seen.record.snapshot_metrics().index.tolist(), self.seen.newest})
+
+    def _foot(self) -> str:
+        seen = self.seen
+        if seen is None:
+            return ""
+        lines, shots = len(seen.record.events), len(seen.record.snapshot_metrics())
+        facts = [f"{self._points:,} points drawn, of {lines:,} log lines and {shots:,} snapshots"]
+        facts.append(f"a look takes {1000 * self._took:.0f} ms")
+        if seen.status.alive and self._lag is not None:
+            facts.append(f"drawn {self._lag:.1f} s after the newest line was written")
+        if not seen.status.alive:
+            facts.append(f"this view looks every {REST_S:.0f} s, because the run does not train")
+        return " · ".join(facts)
+
+    def _set_pace(self) -> None:
+        if self._tail is not None:
+            resting = (self.seen is not None and not self.status.alive) or not self.board.seen
+            self._tail.period_s = REST_S if resting and not self._pending else max(LOOK_EVERY_S, self._took / _LOOKING)
+
+    def _stir(self) -> None:
+        """Look at once: in the thread where there is one."""
+        if self._tail is not None:
+            self._tail.wake()
+        elif self._parts:
+            self._try_refresh()
+
+    def _on_page(self, _: Any) -> None:
+        self._stir()
+
+    def _on_moment(self, _: Any) -> None:
+        self._stir()
 
     def _show_problem(self, error: Exception | None) -> None:
-        words = "" if error is None else f"✕ {type(error).__name__}: {error}"
-        self._problem.layout.display = "none" if error is None else "block"
-        set_html(self._problem, f'<div role="alert">{span(words, "color:#c62828;font-weight:600")}</div>')
+        self._tell_trouble("look", error)
+
+    def _tell_trouble(self, place: str, error: Exception | None) -> None:
+        self._trouble.pop(place, None)
+        if error is not None:
+            self._trouble[place] = f"{type(error).__name__}: {error}"
+        self.board.shown = {**self.board.shown, "problem": " ".join(self._trouble.values())}
 
     def _try_refresh(self) -> None:
         try:
@@ -191,19 +320,32 @@ class RunMonitor(ipywidgets.VBox):
         except (RecordError, OSError, ImportError) as error:
             self._show_problem(error)
 
-    # -- what is asked of the run -------------------------------------------------------------------------------------
+    # -- what a person does -------------------------------------------------------------------------------------------
 
-    def _button(self, words: str, tooltip: str, clicked: Callable[[], None]) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=words, tooltip=tooltip, layout={"width": "auto"})
-
-        def on_click(_: ipywidgets.Button) -> None:
-            try:
-                clicked()
-            except Exception as error:  # a callback has no cell to raise in: the person sees it here
-                self._show_problem(error)
-
-        button.on_click(on_click)
-        return button
+    def _do(self, message: dict[str, Any]) -> None:
+        """Do what the browser sent; a callback has no cell to raise in, so the person sees an error in the widget."""
+        try:
+            match message.get("do"):
+                case "ask":
+                    self._ask(str(message.get("ask")))
+                case "jump":
+                    self.jump(int(message["step"]))
+                case "dismiss":
+                    self._dismissed.add(str(message.get("key")))
+                case "undismiss":
+                    self._dismissed.clear()
+                case "haunt" if message.get("run") in self._choices[1]:
+                    assert self.record is not None
+                    self.add_ghost(self.record.path.parent / str(message["run"]))
+                case "unhaunt":
+                    self.remove_ghost(str(message.get("run")))
+        except Exception as error:
+            self._tell_trouble("do", error)
+            return
+        self._tell_trouble("do", None)
+        with self._looking:
+            self._show()
+        self._stir()
 
     def _handle(self) -> Any:
         from twist.runs.launcher import attach
@@ -211,28 +353,67 @@ class RunMonitor(ipywidgets.VBox):
         assert self.record is not None
         return attach(str(self.record.path.resolve()))
 
-    def _ask_stop(self) -> None:
-        self._handle().stop(wait=False)
-        self._stop.disabled = True
-        self._asked["stop"] = "Asked to stop: it writes a checkpoint and ends at its next step."
-        self._show_status()
+    def _ask(self, ask: str) -> None:
+        if ask not in ASKS or self.seen is None:
+            raise ConfigError(f"there is no {ask!r} to ask of a run: it takes {', '.join(ASKS)}")
+        handle, now = self._handle(), time.monotonic()
+        if ask == "resume":
+            handle.resume()
+            self._pending[ask], self._answers[ask] = ("", now), ("Asked to resume: a process is starting.", now)
+            return
+        if not handle.status.alive:
+            raise ConfigError(f"run {self.seen.record.name} is {handle.status}: nobody is there to {ask}")
+        self._pending[ask] = handle.request(ask), now
+        self._answers[ask] = (
+            f"Asked to {ask.replace('checkpoint', 'write a checkpoint')}; it answers between steps.",
+            now,
+        )
 
-    def _ask_checkpoint(self) -> None:
-        self._handle().checkpoint()
-        self._asked["checkpoint"] = "Asked for a checkpoint."
-        self._show_status()
+    def _hear_answers(self) -> None:
+        """Take note of what the trainer acknowledged, and forget answers that have been read."""
+        assert self.seen is not None
+        now, status = time.monotonic(), self.seen.status
+        heard = {event.get("id"): event for event in self.seen.record.events[-300:] if event["kind"] == "request"}
+        for ask, (identity, asked) in list(self._pending.items()):
+            told = ASKS[ask][0]
+            if ask == "resume" and status.alive:
+                self._answers[ask] = "Resume: it trains again.", now
+            elif event := heard.get(identity):
+                done = "acknowledged" if event.get("accepted") else "refused"
+                self._answers[ask] = f"{told}: {done} at step {event.get('step', 0):,}.", now
+            elif not status.alive and ask != "resume":
+                self._answers[ask] = f"{told}: the run has ended.", now
+            else:
+                if now - asked > _WORRY_S:
+                    self._answers[ask] = f"{told}: no answer for {now - asked:.0f} s; a step may be slow.", now
+                continue
+            del self._pending[ask]
+        self._answers = {
+            ask: answer for ask, answer in self._answers.items() if ask in self._pending or now - answer[1] < _ANSWER_S
+        }
+
+    def _ghost_words(self) -> list[dict[str, str]]:
+        if self.seen is None:
+            return [{"name": ghost.name, "words": ghost.words(ghost.num_classes)} for ghost in self.ghosts]
+        count = self.seen.record.recipe.network.num_classes
+        return [{"name": ghost.name, "words": ghost.words(count)} for ghost in self.ghosts]
+
+    def _ghost_choices(self) -> list[str]:
+        """Names of the runs beside this one that are not drawn yet, the newest first."""
+        if self.seen is None or len(self.ghosts) >= MOST:
+            return []
+        read, names = self._choices
+        if time.monotonic() - read > _CHOICES_EVERY_S:
+            names = [path.name for path in run_paths(self.seen.record.path.parent)][::-1]
+            self._choices = time.monotonic(), names
+        drawn = {self.seen.record.name, *(ghost.name for ghost in self.ghosts)}
+        return [name for name in names if name not in drawn][:_MOST_CHOICES]
 
     # -- a copy that needs no kernel ----------------------------------------------------------------------------------
 
     def static_html(self) -> str:
-        """What is shown now as a small picture and a few words of HTML that need neither kernel nor script."""
-        if self.record is None:
-            return span(_NO_RUN, tag="p")
-        found = self.verdict
-        judged = f"{sign(found.kind)} {found.title}: {found.sentence}" if found else ""
-        again = f"twist.RunMonitor({self.record.name!r}) shows it live again."
-        words = [span(f"{self.record.name}: {self.status}", tag="p"), span(judged, tag="p"), span(again, tag="p")]
-        return "".join(words) + small_curves(self.record)
+        """What is shown now as two small pictures and a few words of HTML that need neither kernel nor script."""
+        return span(NO_RUN, tag="p") if self.seen is None else keepsake(self.seen)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
@@ -244,40 +425,6 @@ class RunMonitor(ipywidgets.VBox):
 
         display(self._repr_mimebundle_(), raw=True)
         name = self.record.name if self.record else "no run"
-        summary = span(
-            f"Static copy of {name} at step {self.status.step:,}, kept in the notebook", _MUTED, tag="summary"
-        )
-        folded = f"<details>{summary}{self.static_html()}</details>"
+        told = f"Static copy of {name} at step {self.status.step:,}, kept in the notebook"
+        folded = f"<details>{span(told, 'opacity:.72', tag='summary')}{self.static_html()}</details>"
         display({"text/html": folded, "text/plain": f"static copy of {name}"}, raw=True)
-
-
-def set_html(widget: ipywidgets.HTML, value: str) -> None:
-    """Give an HTML widget a value; an equal one is not sent again."""
-    if widget.value != value:
-        widget.value = value
-
-
-def small_curves(record: RunRecord) -> str:
-    """The four curves of a run as a small inline SVG, labelled, for a place without scripts."""
-    table, scene = record.metrics(), figures.Scene.of(record)
-    width, height, names = 560, 180, ("consistency", "sharpness", "diversity", "mutual_information")
-    shown = [name for name in names if f"train/{name}" in table]
-    values = {name: table[f"train/{name}"].to_numpy(np.float64, na_value=np.nan) for name in shown}
-    top = max([np.log(scene.num_classes), *(np.nanmax(value) for value in values.values() if np.isfinite(value).any())])
-    lines = []
-    for place, (name, value) in enumerate(values.items()):
-        steps, value = figures.decimate(table.index.to_numpy(np.float64), value, 300)
-        known = np.isfinite(value)
-        x = steps[known] / max(1, scene.step) * width
-        points = " ".join(f"{a:.1f},{b:.1f}" for a, b in zip(x, height * (1 - value[known] / top), strict=True))
-        ink = INKS[name]
-        dash = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}[ink.dash]
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{ink.color}" stroke-dasharray="{dash}"/>')
-        words = f"{name.replace('_', ' ')} {value[known][-1]:.2f}" if known.any() else name
-        lines.append(f'<text x="{width + 8}" y="{20 + 18 * place}" fill="{ink.color}" font-size="12">{words}</text>')
-    label = html.escape(f"loss terms of {record.name} in nats over {scene.step} steps")
-    frame = f'<path d="M0,0 V{height} H{width}" fill="none" stroke="#8a8f98"/>'
-    return (
-        f'<svg role="img" aria-label="{label}" viewBox="-4 -4 {width + 200} {height + 8}" width="{width + 200}" '
-        f'style="max-width:100%">{frame}{"".join(lines)}</svg>'
-    )

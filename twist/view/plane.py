@@ -12,8 +12,8 @@ from twist.view.labels import Box
 from twist.view.panels import Panel, assemble, single, title_of
 from twist.view.scene import Scene
 from twist.view.tables import or_empty
-from twist.view.theme import REFERENCE, REGION
-from twist.view.way import add_paths, name_paths
+from twist.view.theme import INKS, REFERENCE, REGION
+from twist.view.way import Path, add_paths, name_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +23,7 @@ _FAINT = "rgba(138, 143, 152, 0.38)"
 _STRIP = 0.35  # a norm that leaves less than this share of the plane's height is also shown magnified
 
 
-class _Room(NamedTuple):
+class Room(NamedTuple):
     """The least place a plane gets: pixels inside its axes, the ends of its axes as shares of log C, and its detail."""
 
     width: float
@@ -35,12 +35,12 @@ class _Room(NamedTuple):
     brief: bool
 
 
-ALONE = _Room(440, 370, 1.09, 1.15, 6, brief=False)
-IN_GRID = _Room(330, 250, 1.12, 1.14, 3, brief=True)
+ALONE = Room(440, 370, 1.09, 1.15, 6, brief=False)
+IN_GRID = Room(330, 250, 1.12, 1.14, 3, brief=True)
 
 
 def plane_panel(
-    metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: _Room = ALONE, *, step: int | None = None
+    metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, room: Room = ALONE, *, step: int | None = None
 ) -> Panel:
     """The panel of `entropy_plane`; ``room`` says how much of it there is place for."""
     top = log_classes(scene.num_classes)
@@ -106,6 +106,42 @@ def strip_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene, *,
     _add_information_lines(panel, scene, 0)
     _add_groups(panel, scene, few=False)
     add_paths(panel, metrics, snapshots, step)
+    return panel
+
+
+def name_ends(panel: Panel, scene: Scene) -> None:
+    """Name the ends of a strip: where every image is sure of one of evenly used classes, and where all are flat."""
+    top, best = log_classes(scene.num_classes), float(attainable(scene)[0, 0])
+    above: dict[str, Any] = {"y": top, "yanchor": "bottom", "yshift": 19, "size": 11}
+    panel.note_at("<b>healthy</b>", x=best, xanchor="left", **above)
+    panel.note_at("<b>uniform</b> collapse", x=panel.xaxis["range"][1], xanchor="right", **above)
+
+
+def locator_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene) -> Panel:
+    """The whole plane as a small picture: the triangle, the strip in reach, and the run in it."""
+    top, edge = log_classes(scene.num_classes), attainable(scene)
+    bare = {"showgrid": False, "showticklabels": False, "ticks": "", "showline": False, "fixedrange": True}
+    panel = Panel(
+        title="",
+        note="",
+        xaxis={**bare, "range": [-0.06 * top, 1.08 * top]},
+        yaxis={**bare, "range": [-0.06 * top, 1.12 * top]},
+    )
+    _add_shape(panel, np.array([(0, 0), (0, top), (top, top)]), line={"width": 1, "color": REFERENCE})
+    _add_shape(panel, edge, fillcolor="rgba(64, 140, 200, 0.45)", line={"width": 0})
+    path = Path.of(metrics, "train/sharpness", "train/diversity")
+    panel.traces.append(
+        {
+            "type": "scatter",
+            "mode": "markers",
+            "name": "the whole plane",
+            "x": path.x[-1:],
+            "y": path.y[-1:],
+            "marker": {"color": INKS["mutual_information"].color, "size": 7, "line": {"width": 1, "color": "white"}},
+            "hoverinfo": "skip",
+        }
+    )
+    panel.note_at("the whole plane", x=1.06 * top, y=0.06 * top, size=10, xanchor="right")
     return panel
 
 
@@ -270,7 +306,7 @@ def _add_groups(panel: Panel, scene: Scene, *, few: bool) -> None:
     )
 
 
-def _name_corners(panel: Panel, scene: Scene, edge: np.ndarray, room: _Room) -> None:
+def _name_corners(panel: Panel, scene: Scene, edge: np.ndarray, room: Room) -> None:
     top, best = log_classes(scene.num_classes), float(edge[0, 0])
     above: dict[str, Any] = {"y": top, "yanchor": "bottom", "yshift": 8 if room.brief else 19, "size": 11}
     place: dict[str, Any] = {"x": 0, "xanchor": "left"} if best < 0.2 * top else {"x": best, "xanchor": "center"}

@@ -69,7 +69,7 @@ class Redrawn(FigureWidget):
         self._drawn_ranges: dict[str, tuple] = {}
         self._drawing = threading.Lock()
         super().__init__(figure)
-        self._config = {"displaylogo": False, "responsive": True}
+        self._config = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
         self.layout.autosize = True
         self._remember_ranges(figure.layout.to_plotly_json())
 
@@ -99,6 +99,8 @@ class Redrawn(FigureWidget):
                     layout[axis]["range"] = self.layout[axis].range
                 if change := _difference(self.layout.to_plotly_json(), layout, keep=("autosize", "width", "dragmode")):
                     self.layout.update(change, overwrite=True)
+                if _paper(figure) != _paper(self):
+                    self.layout.template = figure.layout.template
             self._remember_ranges({name: value for name, value in layout.items() if name not in moved})
 
     def _moved_by_hand(self, axis: str) -> bool:
@@ -110,6 +112,11 @@ class Redrawn(FigureWidget):
         for name, value in layout.items():
             if name[1:5] == "axis" and value.get("range") is not None:
                 self._drawn_ranges[name] = tuple(value["range"])
+
+
+def _paper(figure: Any) -> Any:
+    """What tells the template of one lighting from that of the other; comparing them whole takes long."""
+    return figure.layout.template.layout.paper_bgcolor
 
 
 def _difference(old: dict[str, Any], new: dict[str, Any], *, keep: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -156,7 +163,7 @@ class Tail:
         name: str = "twist-tail",
     ):
         self._look, self._on_error, self.period_s = look, on_error, period_s
-        self._closed = threading.Event()
+        self._closed, self._woken = threading.Event(), threading.Event()
         self._problem = ""
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
@@ -166,17 +173,23 @@ class Tail:
         """Whether the thread still looks."""
         return self._thread.is_alive()
 
+    def wake(self) -> None:
+        """Look at once; during a look, once more after it."""
+        self._woken.set()
+
     def close(self) -> None:
         """Look no more; returns when the last look is done."""
         self._closed.set()
+        self._woken.set()
         if threading.current_thread() is not self._thread:
             self._thread.join(timeout=10)
 
     def _run(self) -> None:
         while not self._closed.is_set():
             began = time.monotonic()
+            self._woken.clear()
             self._look_once()
-            self._closed.wait(max(0.05, self.period_s - (time.monotonic() - began)))
+            self._woken.wait(max(0.05, self.period_s - (time.monotonic() - began)))
 
     def _look_once(self) -> None:
         try:

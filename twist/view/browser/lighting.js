@@ -1,0 +1,72 @@
+// ---------------------------------------------------------------------------------------------------------------------
+// Lighting: whether the page is dark, how wide a view is, and whether anyone can see it.
+
+/** Variables of a host that say what its paper is, the most telling first. */
+const PAPERS = ["--jp-layout-color0", "--vscode-editor-background"];
+
+/** Whether the paper behind an element is dark: what the host says, else what is painted, else what the person likes. */
+function isDark(el) {
+  const probe = make("span");
+  probe.style.display = "none";
+  el.append(probe);
+  const styles = getComputedStyle(el);
+  let paper = "";
+  for (const name of PAPERS) {
+    const value = styles.getPropertyValue(name).trim();
+    if (!value) continue;
+    probe.style.color = value; // as rgb, whatever it was written as
+    paper = getComputedStyle(probe).color;
+    break;
+  }
+  probe.remove();
+  for (let node = el; !paper && node; node = node.parentElement) {
+    const { backgroundColor } = getComputedStyle(node);
+    if (!/rgba\(.*, 0\)|transparent/.test(backgroundColor) && !node.closest(".twist")) paper = backgroundColor;
+  }
+  const channels = paper.match(/[\d.]+/g)?.slice(0, 3).map(Number);
+  if (!channels) return matchMedia("(prefers-color-scheme: dark)").matches;
+  return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2] < 128;
+}
+
+/**
+ * Tell Python about one view's page, now and whenever it changes; returns what ends it.
+ * @param {Model} model  @param {HTMLElement} el  an element as wide as the view
+ */
+function watchLighting(model, el) {
+  const view = crypto.randomUUID?.() ?? String(Math.random());
+  let told = "", inView = true, timer = 0;
+  const tell = () => {
+    const width = Math.round(el.getBoundingClientRect().width);
+    const facts = { dark: isDark(el), width, seen: inView && !document.hidden && width > 0 };
+    const words = JSON.stringify(facts);
+    if (words === told) return;
+    told = words;
+    model.send({ do: "lighting", view, ...facts });
+  };
+  const soon = () => {
+    clearTimeout(timer);
+    timer = setTimeout(tell, 120);
+  };
+  const resized = new ResizeObserver(soon);
+  const repainted = new MutationObserver(soon);
+  const scrolled = new IntersectionObserver((entries) => {
+    inView = entries[entries.length - 1].isIntersecting;
+    soon();
+  }, { rootMargin: "1200px" }); // the view goes on below this element
+  const preferred = matchMedia("(prefers-color-scheme: dark)");
+  resized.observe(el);
+  scrolled.observe(el);
+  for (const node of [document.documentElement, document.body]) repainted.observe(node, { attributes: true });
+  preferred.addEventListener("change", soon);
+  document.addEventListener("visibilitychange", soon);
+  soon();
+  return () => {
+    clearTimeout(timer);
+    resized.disconnect();
+    repainted.disconnect();
+    scrolled.disconnect();
+    preferred.removeEventListener("change", soon);
+    document.removeEventListener("visibilitychange", soon);
+    model.send({ do: "lighting", view, gone: true });
+  };
+}
