@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 
+import numpy as np
 import pytest
-from synthetic import make_run
+from synthetic import make_run, read
 
 from twist.runs import keeping, listing
+from twist.runs.clustering import scores_of
 from twist.runs.listing import CACHE, Listing
 from twist.runs.lock import free_lock, take_lock
 
@@ -35,6 +37,8 @@ def test_a_look_is_cheap_and_settling_adds_verdicts_scores_time_and_size(three):
     assert rows["flat"].verdict == "uniform collapse" and rows["flat"].alarm
     assert rows["short"].verdict == "too early to say"
     assert rows["good"].matched_accuracy > 0.9 and rows["good"].nmi > 0.9
+    scores = scores_of(read(three / "good"))
+    assert np.isclose(rows["good"].nmi, scores.nmi) and rows["good"].matched_accuracy == scores.matched_accuracy
     assert rows["good"].information > 1 > rows["flat"].information
     assert rows["good"].bytes > 10_000 and rows["good"].seconds >= 0
 
