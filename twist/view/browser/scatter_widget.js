@@ -157,7 +157,7 @@ class ScatterWidget {
       if (model.get("thumbnails") && model.send) {
         this.pictures = new Thumbnails({ sheets: [], tile: 0, columns: 1, per_sheet: 1 }, this.ask);
         this.pictures.arrived = () => {
-          map.draw();
+          if (map.node.dataset.drawn === "images") map.draw();
           this.problem.textContent = this.ask.problem;
         };
       }
@@ -169,10 +169,10 @@ class ScatterWidget {
       this.show(model.get("frame"), false);
     }
     if (this.fresh("columns")) this.columns = model.get("columns").map(readColumn);
-    if (this.fresh("hovered") && this.untold?.hovered === undefined) this.mark(model.get("hovered"));
     const chosen = this.fresh("selection");
     if (chosen) this.selection = column(Int32Array, model.get("selection"));
     if (this.fresh("coloring", "markers") || chosen) this.#paint();
+    if (this.fresh("hovered") && this.untold?.hovered === undefined) this.mark(model.get("hovered"));
     this.share(chosen);
     this.#say();
   }
