@@ -60,7 +60,7 @@ class Explorer {
       name: (id, values) => this.model.send?.({ type: "name", class: id, ...values }) }, this.alive);
     this.time = new ExplorerTime({ show: (t) => this.showCheckpoint(t), frame: (at) => this.showFrame(at), choose });
     this.note = make("p", { class: "twist-note", role: "status" });
-    this.told = make("p", { class: "twist-note twist-told", role: "status", hidden: "" });
+    this.told = make("p", { class: "twist-told", role: "status", hidden: "" });
     this.card = new ExplorerCard(this.map);
     this.spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
     const button = (text, label, onclick) =>
@@ -75,8 +75,9 @@ class Explorer {
       button("−", "Zoom out", () => this.map.zoom(1 / 1.6)),
       button("⤢", "Show all points", () => this.map.look([0, 0, 1])), this.lasso);
     this.body = make("div", { class: "twist-body" },
-      make("section", { class: "twist-left" }, make("div", { class: "twist-stage" }, this.map.node, zoom, this.card.node),
-        this.legend.node, this.time.node, this.tools.foot),
+      make("section", { class: "twist-left" },
+        make("div", { class: "twist-stage" }, this.map.node, zoom, this.card.node), this.legend.node, this.time.node,
+        this.tools.foot),
       make("section", { class: "twist-right" }, this.inspector.node, this.histogram.node, this.classes.node),
       this.gallery.node);
     this.root = make("div", { class: "twist twist-explorer", onkeydown: (event) => {
@@ -145,8 +146,9 @@ class Explorer {
     const { history } = this;
     const [done, total] = motion.progress ?? [];
     const waits = total ? `Aligning the maps of all checkpoints: ${count(done)} of ${count(total)}.` : "";
-    const one = history && !this.frames ? motion.problem ?? `Places are those of step ${count(placement.step)} at every ` +
-      "checkpoint; classes, entropies and the gallery move." : "";
+    const stays = `Places are those of step ${count(placement.step)} at every checkpoint; classes, entropies and the ` +
+      "gallery move.";
+    const one = history && !this.frames ? motion.problem ?? stays : "";
     this.time.say(history?.said ? `Shown are ${history.said}.` : "", waits || one);
   }
 
@@ -223,7 +225,8 @@ class Explorer {
       closeness });
     if (pinned >= 0) this.inspector.drawImage(pinned, { ...common, neighbors: this.asks.near(pinned, table),
       curve: this.asks.curve(pinned, this.history, this.home) });
-    else this.inspector.drawSelection({ ...common, labelColors: palette.labels, warning: this.asks.warning(selection, table) });
+    else this.inspector.drawSelection({ ...common, labelColors: palette.labels, history: this.history,
+      warning: this.asks.warning(selection, table) });
     this.histogram.draw(table, selection.mask, selection.mask !== null);
     this.classes.draw(this.rows, table, colors, chosen, this.nameOf); // last: the room left for it is known now
     if (this.history) this.time.ribbon.show({ at: this.time.t, chosen, colors, nameOf: this.nameOf });
@@ -242,7 +245,7 @@ class Explorer {
       this.groups = explorerAnchors(group, names.length, map.target).map((place, k) => ({ ...place, name: names[k] }));
     }
     const overlay = this.model.get("trust_overlay") && trust;
-    const alphaOf = overlay ? Float32Array.from(trust, (value) => (Number.isFinite(value) ? 0.12 + 0.88 * value : 0.12)) : undefined;
+    const alphaOf = overlay ? Float32Array.from(trust, (value) => 0.12 + 0.88 * (value || 0)) : undefined;
     map.paint({ colorOf: channel.colorOf, palette: channel.palette, selected: this.selection.mask, groups: this.groups,
       shapeOf: shape?.shapes, alphaOf });
     map.mark(this.hovered, this.selection.pinned);
@@ -253,7 +256,7 @@ class Explorer {
     const made = this.frames?.made || placement.made;
     const mean = trust ? explorerMean(trust.keys(), trust) : NaN;
     return [placement.method === "umap" ? "" : "PCA stands in for the map.", made ? `Made as: ${made}.` : "",
-      Number.isFinite(mean) ? `Trust: ${percent(mean)} of the images' nearest in feature space are near on the map.` : "",
+      Number.isFinite(mean) ? `Trust: ${percent(mean)} of the nearest in feature space are near on the map.` : "",
     ].filter(Boolean).join(" ");
   }
 

@@ -62,7 +62,8 @@ class ExplorerAsks {
       const rows = [...neighbors.subarray(i * K, (i + 1) * K)].filter((j) => j >= 0).slice(0, 12);
       return { rows, step: this.step, reason: "It is alone in feature space." };
     }
-    if (!this.alive) return { rows: [], step: table.step, reason: "Nearest images need the kernel, or a map that kept them." };
+    const reason = "Nearest images need the kernel, or a map that kept them.";
+    if (!this.alive) return { rows: [], step: table.step, reason };
     const found = this.#ask(`close ${table.step} ${i}`, { type: "closest", row: i });
     if (!found) return null;
     const order = [...found.keys()].filter((j) => j !== i).sort((a, b) => found[b] - found[a]);
@@ -92,8 +93,8 @@ class ExplorerAsks {
       for (let k = 0; k < K; k++) inside += Number(mask?.[neighbors[i * K + k]] === 1);
       if (inside < Math.max(1, chance)) apart += 1;
     }
-    return apart <= n / 2 ? "" : `${percent(apart / n)} of these images have hardly any of their nearest in feature space ` +
-      "among them: what holds this group together may be the map, not the features.";
+    return apart <= n / 2 ? "" : `${percent(apart / n)} of these images have hardly any of their nearest in feature ` +
+      "space among them: what holds this group together may be the map, not the features.";
   }
 
   release() {

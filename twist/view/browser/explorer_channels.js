@@ -83,7 +83,7 @@ function explorerChannel(name, /** @type {Table} */ table, { classes, labels, ra
         (value) => count(value));
     }
     case "settled": {
-      const [low, high] = [table.settled.reduce((a, b) => Math.min(a, b)), table.settled.reduce((a, b) => Math.max(a, b))];
+      const [low, high] = [Math.min, Math.max].map((pick) => table.settled.reduce((a, b) => pick(a, b)));
       return number(table.settled, low, high, [`step ${count(low)}`, count(Math.round((low + high) / 2)), count(high)],
         (value) => `step ${count(value)}`);
     }

@@ -31,10 +31,11 @@ class ExplorerClasses {
       : `Classes · ${count(rows.length)}`;
     const focused = this.list.contains(document.activeElement)
       ? /** @type {any} */ (document.activeElement)?.dataset.class : undefined;
-    const heads = ["", "class", "images", "confidence", "entropy, nats", ...(labeled ? ["main label", ""] : [])];
+    const heads = ["", "class", "images", "confidence", "entropy", ...(labeled ? ["main label", ""] : [])];
     this.list.classList.toggle("twist-labeled", labeled);
     this.list.replaceChildren(
-      make("div", { class: "twist-head", "aria-hidden": "true" }, ...heads.map((text) => make("span", { text }))),
+      make("div", { class: "twist-head", "aria-hidden": "true" }, ...heads.map((text) =>
+        make("span", { text, title: text === "entropy" ? "mean, in nats" : "" }))),
       ...sorted.map((row) => this.#row(row, table, largest, colors[row.id], row.id === chosen, nameOf(row.id))));
     if (focused !== undefined) this.list.querySelector(`[data-class="${focused}"]`)?.focus({ preventScroll: true });
     if (chosen >= 0 && chosen !== this.reached) this.#reach(chosen);

@@ -109,12 +109,13 @@ class ExplorerGallery {
   #drawControls({ chosen, torn, nameOf, names, table }) {
     this.clear.hidden = !this.state.active;
     this.isTorn = torn[0] >= 0;
-    const listed = `${table.numClasses} ${JSON.stringify(names)}`;
-    if (this.listed !== listed) {
-      this.listed = listed;
+    const key = `${table.numClasses} ${JSON.stringify(names)}`;
+    if (this.listed !== key) {
+      this.listed = key;
       for (const select of this.pair) {
-        select.replaceChildren(make("option", { value: "-1", text: "class" }), ...Array.from({ length: table.numClasses },
-          (_, id) => make("option", { value: id, text: nameOf(id) })));
+        const listed = Array.from({ length: table.numClasses }, (_, id) =>
+          make("option", { value: id, text: nameOf(id) }));
+        select.replaceChildren(make("option", { value: "-1", text: "class" }), ...listed);
         select.parentElement.hidden = table.numClasses < 2;
       }
     }

@@ -6,8 +6,9 @@ class ExplorerHistogram {
     this.on = on;
     this.bins = 48;
     this.brush = /** @type {[number, number] | null} */ (null); // bins, both ends included
-    this.svg = explorerSvg("svg", { class: "twist-hist", viewBox: "0 0 480 84", preserveAspectRatio: "none", tabindex: "0",
-      role: "application", "aria-roledescription": "histogram", onkeydown: (event) => this.#key(event) });
+    this.svg = explorerSvg("svg", { class: "twist-hist", viewBox: "0 0 480 84", preserveAspectRatio: "none",
+      tabindex: "0", role: "application", "aria-roledescription": "histogram",
+      onkeydown: (event) => this.#key(event) });
     this.svg.dataset.lmSuppressShortcuts = "true";
     this.ticks = make("div", { class: "twist-ticks" });
     this.words = make("span", { class: "twist-facts" });
@@ -33,17 +34,18 @@ class ExplorerHistogram {
     }
     const bars = (counts, total, height, name) => Array.from(counts, (n, k) => {
       const tall = n ? Math.max(1, (78 * n) / total / height) : 0;
-      return explorerSvg("rect", { class: name, x: (480 * k) / this.bins + 0.5, y: 82 - tall, width: 480 / this.bins - 1,
-        height: tall });
+      return explorerSvg("rect", { class: name, x: (480 * k) / this.bins + 0.5, y: 82 - tall,
+        width: 480 / this.bins - 1, height: tall });
     });
     const tallest = Math.max(Math.max(...all) / table.count, mask ? Math.max(...mine) / (selected || 1) : 0) || 1;
     this.band = explorerSvg("rect", { class: "twist-brush", y: 0, height: 84 });
     this.svg.replaceChildren(this.band, ...bars(all, table.count, tallest, "twist-all"),
       ...(mask ? bars(mine, selected || 1, tallest, "twist-mine") : []));
-    this.ticks.replaceChildren(...["0", `${(this.top / 2).toFixed(2)}`, `log ${table.numClasses} = ${this.top.toFixed(2)} nats`]
-      .map((text) => make("span", { text })));
-    this.svg.setAttribute("aria-label", `Sample entropies of ${count(table.count)} images, mean ${
-      nats(explorerMean(table.entropy.keys(), table.entropy))}; arrow keys move a range, Shift widens it, Enter selects it`);
+    const ticks = ["0", (this.top / 2).toFixed(2), `log ${table.numClasses} = ${this.top.toFixed(2)} nats`];
+    this.ticks.replaceChildren(...ticks.map((text) => make("span", { text })));
+    const mean = nats(explorerMean(table.entropy.keys(), table.entropy));
+    this.svg.setAttribute("aria-label", `Sample entropies of ${count(table.count)} images, mean ${mean}; arrow keys ` +
+      "move a range, Shift widens it, Enter selects it");
     this.#mark();
   }
 

@@ -20,18 +20,18 @@ class ExplorerInspector {
       const label = table.labels[i] < 0 ? "unknown" : table.labelNames[table.labels[i]];
       fact("label", state.isOdd(i) ? make("span", { class: "twist-odd-word", text: label }) : label);
     }
-    fact("entropy", `${nats(table.entropy[i])} · ${percent(table.entropy[i] / (Math.log(table.numClasses) || 1))} of log ${
-      table.numClasses}`);
+    const share = percent(table.entropy[i] / (Math.log(table.numClasses) || 1));
+    fact("entropy", `${nats(table.entropy[i])} · ${share} of log ${table.numClasses}`);
     fact("margin", percent(table.margin[i], 1));
     if (table.flips) fact("class changes", `${count(table.flips[i])}, settled at step ${count(table.settled[i])}`);
     if (channel && !(channel.name in EXPLORER_COLORS)) fact(channel.name, channel.spell(i));
     const close = make("button", { type: "button", class: "twist-close", text: "✕", title: "Let go of this image",
       "aria-label": "Let go of this image", onclick: () => this.on.pin(i) });
     this.node.replaceChildren(
-      make("header", {}, make("h3", { text: `Image ${count(table.sampleIds[i])}` }), make("span", { class: "twist-gap" }),
-        close),
+      make("header", {}, make("h3", { text: `Image ${count(table.sampleIds[i])}` }),
+        make("span", { class: "twist-gap" }), close),
       make("div", { class: "twist-image" }, picture, make("div", {}, facts, explorerBars(i, table, colors, nameOf))),
-      this.#neighbors(state), this.#history(i, state));
+      this.#neighbors(state), this.#history(state.curve, state));
     this.node.dataset.sample = String(i);
   }
 
@@ -52,37 +52,34 @@ class ExplorerInspector {
   }
 
   /** Its entropy as a line over a strip of the classes it had. */
-  #history(i, { curve, colors, table, nameOf }) {
+  #history(curve, { colors, table, nameOf }) {
     if (!curve || curve.steps.length < 2) return "";
-    const [width, height, strip] = [360, 44, 9];
-    const [first, last] = [curve.steps[0], curve.steps.at(-1)];
-    const x = (step) => 4 + ((width - 8) * (step - first)) / (last - first || 1);
-    const top = Math.log(table.numClasses) || 1;
-    const y = (value) => 2 + (height - 4) * (1 - value / top);
-    const points = curve.steps.map((step, t) => [x(step), curve.entropy[t]]).filter(([, value]) => Number.isFinite(value))
-      .map(([at, value]) => `${at.toFixed(1)},${y(value).toFixed(1)}`);
+    const plot = new ExplorerCurve(curve.steps, table);
     const bands = curve.steps.map((step, t) => {
-      const [from, to] = [t ? (x(curve.steps[t - 1]) + x(step)) / 2 : 0,
-        t < curve.steps.length - 1 ? (x(step) + x(curve.steps[t + 1])) / 2 : width];
+      const [from, to] = plot.span(t);
       const id = curve.assignment[t];
-      const band = explorerSvg("rect", { x: from.toFixed(1), y: height + 4, width: Math.max(1, to - from + 0.3).toFixed(1),
-        height: strip, fill: id < 0 ? "var(--line)" : colors[id] });
-      band.append(explorerSvg("title", { text: `step ${count(step)}: class ${id < 0 ? "unknown" : nameOf(id)}, entropy ${
-        nats(curve.entropy[t] ?? NaN)}` }));
-      band.addEventListener("click", () => this.on.step(step));
+      const band = explorerSvg("rect", { x: from.toFixed(1), y: plot.height + 4, height: 9,
+        width: Math.max(1, to - from + 0.3).toFixed(1), fill: id < 0 ? "var(--line)" : colors[id],
+        onclick: () => this.on.step(step) });
+      const words = `step ${count(step)}: class ${id < 0 ? "unknown" : nameOf(id)}, entropy ${nats(curve.entropy[t])}`;
+      band.append(explorerSvg("title", { text: words }));
       return band;
     });
     const changes = curve.assignment.reduce((n, id, t) => n + Number(t > 0 && id !== curve.assignment[t - 1]), 0);
-    const words = `Entropy from ${nats(curve.entropy[0] ?? NaN)} at step ${count(first)} to ${
-      nats(curve.entropy.at(-1) ?? NaN)} at step ${count(last)}, ${count(changes)} changes of class`;
-    return make("figure", { class: "twist-history" },
-      explorerSvg("svg", { viewBox: `0 0 ${width} ${height + 4 + strip}`, role: "img", "aria-label": words },
-        explorerSvg("line", { x1: 0, x2: width, y1: height, y2: height, class: "twist-axis" }),
-        explorerSvg("line", { x1: x(table.step), x2: x(table.step), y1: 0, y2: height + 4 + strip, class: "twist-now" }),
-        explorerSvg("polyline", { points: points.join(" "), class: "twist-curve" }), ...bands),
-      make("figcaption", { class: "twist-ticks" }, make("span", { text: `step ${count(first)}` }),
-        make("span", { text: `entropy (line, 0 to log ${table.numClasses}) and class (strip)` }),
-        make("span", { text: count(last) })));
+    return plot.figure(`${plot.spell(curve.entropy)}, ${count(changes)} changes of class`, 13,
+      `entropy (line, 0 to log ${table.numClasses}) and class (strip)`, plot.line(curve.entropy), ...bands);
+  }
+
+  /** Mean entropy of the selected images through the checkpoints, beside that of all. */
+  #through(rows, { table, history, active }) {
+    if (!history || history.steps.length < 2) return "";
+    const plot = new ExplorerCurve(history.steps, table);
+    const top = Math.log(table.numClasses) || 1;
+    const mean = (chosen) => history.entropy.map((column_) => top * explorerMean(chosen(column_), column_));
+    const [mine, all] = [mean(() => rows), mean((column_) => column_.keys())];
+    const others = active ? [plot.line(all, "twist-curve twist-others")] : [];
+    return plot.figure(`Mean: ${plot.spell(mine)}`, 0, `mean entropy, 0 to log ${table.numClasses}${
+      active ? " (dashed: of all)" : ""}`, ...others, plot.line(mine));
   }
 
   /** What the selected images have in common, against all. */
@@ -110,10 +107,11 @@ class ExplorerInspector {
     const facts = make("dl", { class: "twist-fact-list" }, ...line("mean entropy", table.entropy, nats),
       ...line("mean confidence", table.confidence, (value) => percent(value, 1)),
       ...(table.flips ? line("class changes", table.flips, (value) => value.toFixed(1)) : []));
-    const help = active ? "" : make("p", { class: "twist-caption", text: "Click an image to inspect it, choose a class, " +
-      "draw a lasso (Shift and drag), or drag over the entropies below." });
+    const words = "Click an image to inspect it, choose a class, draw a lasso (Shift and drag), or drag over the " +
+      "entropies below.";
+    const help = active ? "" : make("p", { class: "twist-caption", text: words });
     const warn = warning ? make("p", { class: "twist-warning", role: "status", text: warning }) : "";
-    this.node.replaceChildren(head, warn, ...parts, facts, help);
+    this.node.replaceChildren(head, warn, ...parts, facts, this.#through(rows, state), help);
   }
 
   /** One bar of shares, the five largest named. */
@@ -133,7 +131,8 @@ class ExplorerInspector {
       return onclick ? make("button", { type: "button", class: "twist-chip", onclick: () => onclick(k) }, ...inside)
         : make("span", { class: "twist-chip" }, ...inside);
     });
-    if (tally.length > 5) names.push(make("span", { class: "twist-quiet", text: `and ${count(tally.length - 5)} more` }));
+    const more = tally.length - 5;
+    if (more > 0) names.push(make("span", { class: "twist-quiet", text: `and ${count(more)} more` }));
     return make("div", { class: "twist-share-row" }, make("span", { class: "twist-quiet", text: what }), bar,
       make("div", { class: "twist-chips" }, ...names));
   }
@@ -147,8 +146,49 @@ function explorerBars(i, /** @type {Table} */ table, colors, nameOf, most = Infi
     if (id < 0) continue;
     const bar = make("i", {});
     bar.style.cssText = `width: ${100 * clamp(prob || 0)}%; background: ${colors[id]}`;
-    bars.push(make("div", { class: "twist-prob" }, make("b", { class: "twist-name", text: nameOf(id), title: nameOf(id) }),
-      make("span", {}, bar), percent(prob, 1)));
+    const name = make("b", { class: "twist-name", text: nameOf(id), title: nameOf(id) });
+    bars.push(make("div", { class: "twist-prob" }, name, make("span", {}, bar), percent(prob, 1)));
   }
   return make("div", { class: "twist-probs" }, ...bars);
+}
+
+/** A small plot over the steps of the checkpoints: 0 to log C upward. */
+class ExplorerCurve {
+  constructor(/** @type {number[]} */ steps, /** @type {Table} */ table) {
+    [this.width, this.height, this.steps, this.now] = [360, 44, steps, table.step];
+    this.top = Math.log(table.numClasses) || 1;
+  }
+
+  x(step) {
+    const [first, last] = [this.steps[0], this.steps[this.steps.length - 1]];
+    return 4 + ((this.width - 8) * (step - first)) / (last - first || 1);
+  }
+
+  /** From half way to the checkpoint before to half way to the next. */
+  span(t) {
+    const at = this.steps.map((step) => this.x(step));
+    return [t ? (at[t - 1] + at[t]) / 2 : 0, t < at.length - 1 ? (at[t] + at[t + 1]) / 2 : this.width];
+  }
+
+  line(values, name = "twist-curve") {
+    const points = this.steps.map((step, t) => [this.x(step), values[t]]).filter(([, value]) => Number.isFinite(value))
+      .map(([x, value]) => `${x.toFixed(1)},${(2 + (this.height - 4) * (1 - value / this.top)).toFixed(1)}`);
+    return explorerSvg("polyline", { points: points.join(" "), class: name });
+  }
+
+  spell(values) {
+    const last = this.steps.length - 1;
+    return `entropy from ${nats(values[0])} at step ${count(this.steps[0])} to ${nats(values[last])} at step ${
+      count(this.steps[last])}`;
+  }
+
+  figure(words, below, caption, ...parts) {
+    const [tall, now] = [this.height + below, this.x(this.now)];
+    const svg = explorerSvg("svg", { viewBox: `0 0 ${this.width} ${tall}`, role: "img", "aria-label": words },
+      explorerSvg("line", { x1: 0, x2: this.width, y1: this.height, y2: this.height, class: "twist-axis" }),
+      explorerSvg("line", { x1: now, x2: now, y1: 0, y2: tall, class: "twist-now" }), ...parts);
+    const ticks = [`step ${count(this.steps[0])}`, caption, count(this.steps[this.steps.length - 1])];
+    return make("figure", { class: "twist-history" }, svg,
+      make("figcaption", { class: "twist-ticks" }, ...ticks.map((text) => make("span", { text }))));
+  }
 }

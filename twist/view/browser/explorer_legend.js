@@ -31,8 +31,8 @@ class ExplorerLegend {
     const shown = this.present.length > this.most
       ? [...this.present].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, this.most) : this.present;
     const chips = shown.map((k) => make("button", { type: "button", class: "twist-chip", "data-category": k,
-      "aria-pressed": String(!this.hidden.has(k)), title: `${channel.names[k]}: click hides or shows it, double-click ` +
-      "shows it alone", onclick: (event) => (event.detail > 1 ? undefined : this.toggle(k)),
+      "aria-pressed": String(!this.hidden.has(k)), title: `${channel.names[k]}: click hides or shows it, ` +
+      "double-click shows it alone", onclick: (event) => (event.detail > 1 ? undefined : this.toggle(k)),
       ondblclick: () => this.solo(k) }, swatch(channel.palette[k]), make("b", { text: channel.names[k] }),
       make("span", { text: ` ${count(counts.get(k))}` })));
     if (shown.length < this.present.length) {
@@ -57,7 +57,8 @@ class ExplorerLegend {
     const ticks = make("div", { class: "twist-ticks" }, ...channel.ticks.map((text) => make("span", { text })));
     const parts = [make("div", { class: "twist-bar", title: channel.hint }, bar, ticks)];
     const missing = channel.colorOf.reduce((n, k) => n + Number(k === channel.palette.length - 1), 0);
-    if (missing) parts.push(make("span", { class: "twist-quiet" }, swatch(EXPLORER_GRAY), `no value ${count(missing)}`));
+    const none = make("span", { class: "twist-quiet" }, swatch(EXPLORER_GRAY), `no value ${count(missing)}`);
+    if (missing) parts.push(none);
     return parts;
   }
 

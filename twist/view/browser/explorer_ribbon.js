@@ -34,7 +34,7 @@ class ExplorerRibbon {
       for (const id of column) counts[id] += 1;
       return counts;
     });
-    const most = Array.from({ length: numClasses }, (_, id) => usage.reduce((high, counts) => Math.max(high, counts[id]), 0));
+    const most = Array.from({ length: numClasses }, (_, id) => Math.max(...usage.map((counts) => counts[id])));
     const large = [...most.keys()].filter((id) => most[id]).sort((a, b) => most[b] - most[a]).slice(0, RIBBON_CLASSES);
     this.drawn = new Set(large);
     this.left = most.filter((n, id) => n && !this.drawn.has(id)).length;
@@ -92,21 +92,18 @@ class ExplorerRibbon {
         into.set(to, y1 + h);
         if (n < RIBBON_LEAST * this.count && ![a, b].includes(chosen)) continue;
         const [x0, x1] = [x(t) + bar / 2, x(t + 1) - bar / 2];
-        const middle = ((x0 + x1) / 2).toFixed(1);
         parts.push(explorerSvg("path", { class: `twist-flow ${faint(a, b)} ${a === b ? "" : "twist-moves"}`,
           "data-flow": `${t} ${a} ${b} ${n}`, fill: color(from),
-          d: `M${x0.toFixed(1)},${y0.toFixed(1)}C${middle},${y0.toFixed(1)} ${middle},${y1.toFixed(1)} ${x1.toFixed(1)},${
-            y1.toFixed(1)}v${h.toFixed(1)}C${middle},${(y1 + h).toFixed(1)} ${middle},${(y0 + h).toFixed(1)} ${
-            x0.toFixed(1)},${(y0 + h).toFixed(1)}z` }));
+          d: explorerBand(x0, y0, x1, y1, h) }));
       }
     }
     starts.forEach((at, t) => {
       for (const [id, y] of at) {
         const n = id < 0 ? this.count - order.reduce((sum, each) => sum + this.usage[t][each], 0) : this.usage[t][id];
         if (n <= 0) continue;
-        parts.push(explorerSvg("rect", { class: faint(id), "data-bar": `${t} ${id} ${n}`, x: (x(t) - bar / 2).toFixed(1),
-          y: y.toFixed(1), width: bar, height: Math.max(0.5, n * scale - (n * scale > 3 ? 0.6 : 0)).toFixed(2),
-          fill: color(id) }));
+        parts.push(explorerSvg("rect", { class: faint(id), "data-bar": `${t} ${id} ${n}`, fill: color(id),
+          x: (x(t) - bar / 2).toFixed(1), y: y.toFixed(1), width: bar,
+          height: Math.max(0.5, n * scale - (n * scale > 3 ? 0.6 : 0)).toFixed(2) }));
       }
     });
     this.history.changes.forEach((change, t) => parts.push(this.#sign(change, t, (x(t) + x(t + 1)) / 2, x(1) - x(0))));
@@ -116,9 +113,9 @@ class ExplorerRibbon {
       const box = this.svg.getBoundingClientRect();
       return clamp(Math.round(((event.clientX - box.left - RIBBON_EDGE) / (width - 2 * RIBBON_EDGE)) * last), 0, last);
     };
+    const told = this.history.changes.map((change, t) => this.#spell(change, t)).filter(Boolean).join("; ");
     this.svg.setAttribute("aria-label", `Classes through ${count(last + 1)} checkpoints: ${
-      this.history.changes.map((change, t) => this.#spell(change, t)).filter(Boolean).join("; ") || "no class was born, " +
-      "died, split or merged"}`);
+      told || "no class was born, died, split or merged"}`);
   }
 
   /** Births, deaths, splits and merges between two checkpoints as signs below the bars. */
@@ -126,20 +123,24 @@ class ExplorerRibbon {
     const signs = [["+", change.born.length], ["−", change.died.length], ["<", change.splits.length],
       [">", change.merges.length]].filter(([, n]) => n).map(([sign, n]) => `${sign}${n}`);
     const fits = signs.slice(0, Math.max(1, Math.floor(room / 22)));
-    const words = explorerSvg("text", { class: "twist-sign", x: x.toFixed(1), y: RIBBON_HEIGHT - 4, "text-anchor": "middle",
-      "data-sign": String(t), text: fits.join(" ") + (fits.length < signs.length ? "…" : "") });
-    return words;
+    return explorerSvg("text", { class: "twist-sign", x: x.toFixed(1), y: RIBBON_HEIGHT - 4, "data-sign": String(t),
+      "text-anchor": "middle", text: fits.join(" ") + (fits.length < signs.length ? "…" : "") });
   }
 
   #spell(change, t) {
     const { nameOf } = /** @type {any} */ (this.state);
-    const list = (ids) => ids.slice(0, 6).map(nameOf).join(", ") + (ids.length > 6 ? ` and ${ids.length - 6} more` : "");
+    const more = (ids) => (ids.length > 6 ? ` and ${ids.length - 6} more` : "");
+    const list = (ids) => ids.slice(0, 6).map(nameOf).join(", ") + more(ids);
     const said = [];
     if (change.born.length) said.push(`born: ${list(change.born)}`);
     if (change.died.length) said.push(`died: ${list(change.died)}`);
     for (const [source, ...into] of change.splits.slice(0, 4)) said.push(`${nameOf(source)} split into ${list(into)}`);
-    for (const [into, ...sources] of change.merges.slice(0, 4)) said.push(`${list(sources)} merged into ${nameOf(into)}`);
-    return said.length ? `step ${count(this.history.steps[t])} to ${count(this.history.steps[t + 1])}, ${said.join("; ")}` : "";
+    for (const [into, ...from] of change.merges.slice(0, 4)) said.push(`${list(from)} merged into ${nameOf(into)}`);
+    return said.length ? `${this.#steps(t)}, ${said.join("; ")}` : "";
+  }
+
+  #steps(t) {
+    return `step ${count(this.history.steps[t])} to ${count(this.history.steps[t + 1])}`;
   }
 
   #tell(target) {
@@ -149,8 +150,8 @@ class ExplorerRibbon {
     if (flow) {
       const [t, a, b, n] = flow.split(" ").map(Number);
       const share = percent(n / this.usage[t][a]);
-      words = `${a === b ? `Class ${nameOf(a)} keeps` : `From class ${nameOf(a)} to class ${nameOf(b)}:`} ${count(n)} images, ${
-        share} of it, step ${count(this.history.steps[t])} to ${count(this.history.steps[t + 1])}.`;
+      const way = a === b ? `Class ${nameOf(a)} keeps` : `From class ${nameOf(a)} to class ${nameOf(b)}:`;
+      words = `${way} ${count(n)} images, ${share} of it, ${this.#steps(t)}.`;
     } else if (bar) {
       const [t, id, n] = bar.split(" ").map(Number);
       words = `${id < 0 ? `${count(this.left)} smaller classes` : `Class ${nameOf(id)}`} at step ${
@@ -175,5 +176,13 @@ class ExplorerRibbon {
   }
 }
 
-const EXPLORER_RIBBON_HELP = "Bars are the classes at each checkpoint, bands the images that pass between them. Below: " +
-  "+ born, − died, < split, > merged. Click goes there, double-click on a bar selects its class.";
+const EXPLORER_RIBBON_HELP = "Bars are the classes at each checkpoint, bands the images that pass between them. " +
+  "Below: + born, − died, < split, > merged. Click goes there, double-click on a bar selects its class.";
+
+/** A band of one height between two places, as the path of an SVG. */
+function explorerBand(x0, y0, x1, y1, height) {
+  const [left, right, middle] = [x0, x1, (x0 + x1) / 2].map((x) => x.toFixed(1));
+  const [from, to, below, under] = [y0, y1, y0 + height, y1 + height].map((y) => y.toFixed(1));
+  return `M${left},${from}C${middle},${from} ${middle},${to} ${right},${to}V${under}C${middle},${under} ${middle},${
+    below} ${left},${below}z`;
+}

@@ -88,11 +88,12 @@ class ExplorerSelection {
 
   /** A lasso: its images alone, or added to what was selected, or taken away from it. */
   lasso(rows, mode) {
-    if (mode !== "add" && mode !== "remove") return this.set({ selected_samples: rows, selected_class: -1, torn: [-1, -1] });
+    const none = { selected_class: -1, torn: [-1, -1] };
+    if (mode !== "add" && mode !== "remove") return this.set({ selected_samples: rows, ...none });
     const before = this.active || mode === "remove" ? this.shown : [];
     const inside = new Set(rows);
     const after = mode === "add" ? [...new Set([...before, ...rows])] : [...before].filter((i) => !inside.has(i));
-    return this.set({ selected_samples: after, selected_class: -1, torn: [-1, -1] });
+    return this.set({ selected_samples: after, ...none });
   }
 
   /** Images of a range of entropies, out of the class that is selected or of all. */

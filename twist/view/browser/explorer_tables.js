@@ -132,7 +132,8 @@ function explorerTableAt(/** @type {Table} */ home, /** @type {History} */ histo
 /** Places at every checkpoint, all on one scale, and how far each is to be trusted. */
 function explorerFrames(motion, count) {
   if (!motion?.xy?.byteLength) return null;
-  const split = (values, width) => motion.steps.map((_, t) => values.subarray(t * count * width, (t + 1) * count * width));
+  const split = (values, width) => motion.steps.map((_, t) =>
+    values.subarray(t * count * width, (t + 1) * count * width));
   return {
     steps: motion.steps,
     made: motion.made,

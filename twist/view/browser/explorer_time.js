@@ -63,8 +63,8 @@ class ExplorerTime {
     const epoch = +history.epochs[this.t].toFixed(1);
     const kept = this.t ? history.changes[this.t - 1].kept : null;
     const stable = kept === null ? "" : ` · ${percent(kept)} kept their class since the one before`;
-    const words = `${count(this.t + 1)} of ${count(history.steps.length)} · step ${count(history.steps[this.t])} · epoch ${
-      epoch}`;
+    const step = `step ${count(history.steps[this.t])} · epoch ${epoch}`;
+    const words = `${count(this.t + 1)} of ${count(history.steps.length)} · ${step}`;
     this.words.textContent = words + stable;
     this.slider.value = String(this.t);
     this.slider.setAttribute("aria-valuetext", `checkpoint ${words}`);

@@ -9,11 +9,11 @@ const EXPLORER_RULES = {
     "Noise can look grouped: believe a group when its entropies, its gallery and its trust say the same.",
     "Other neighbors or another seed draw another map of the same features. Classes and entropies do not come from it.",
   ],
-  pca: ["This map is a PCA: the two directions in which the features vary most. Classes that overlap here can be apart in " +
-    "the full feature space."],
+  pca: ["This map is a PCA: the two directions in which the features vary most. Classes that overlap here can be " +
+    "apart in the full feature space."],
 };
-const EXPLORER_KEYS = "Drag moves, wheel zooms, double click shows all. Click selects; Shift-drag draws a lasso, with " +
-  "Ctrl it adds, with Alt it takes away; Esc clears. Arrow keys walk from image to image, Enter selects.";
+const EXPLORER_KEYS = "Drag moves, wheel zooms, double click shows all. Click selects; Shift-drag draws a lasso, " +
+  "with Ctrl it adds, with Alt it takes away; Esc clears. Arrow keys walk from image to image, Enter selects.";
 const EXPLORER_EXPORTS = { "": "Export …", csv: "assignments, CSV", parquet: "assignments, parquet",
   folders: "images, a folder per class", atlas: "Embedding Atlas, parquet", png: "map, PNG", svg: "map, SVG" };
 
@@ -25,13 +25,14 @@ class ExplorerTools {
   constructor(on, alive) {
     this.title = make("strong", { class: "twist-title" });
     this.facts = make("span", { class: "twist-facts" });
-    this.live = make("span", { class: "twist-live", text: "live", title: "The run is being trained; what is new appears here" });
+    this.live = make("span", { class: "twist-live", text: "live",
+      title: "The run is being trained; what is new appears here" });
     this.color = makeSelect("Color of the points", EXPLORER_COLORS, (value) => on.set({ color_by: value }));
     this.shape = makeSelect("Shape of the points", { none: "none", odd: "label ≠ main label", label: "label" },
       (value) => on.set({ shape_by: value }));
     this.trust = make("input", { type: "checkbox", onchange: () => on.set({ trust_overlay: this.trust.checked }) });
-    this.trustLabel = make("label", { title: "Draw images faintly whose place on the map says little of their features" },
-      this.trust, " trust");
+    const says = "Draw images faintly whose place on the map says little of their features";
+    this.trustLabel = make("label", { title: says }, this.trust, " trust");
     const kinds = alive ? EXPLORER_EXPORTS : { "": EXPLORER_EXPORTS[""], csv: EXPLORER_EXPORTS.csv,
       png: EXPLORER_EXPORTS.png, svg: EXPLORER_EXPORTS.svg };
     this.export = makeSelect("Export", kinds, (value) => {
@@ -42,8 +43,8 @@ class ExplorerTools {
       "aria-label": "Newest snapshot", onclick: () => on.refresh() });
     this.refresh.hidden = !alive;
     this.node = make("header", { class: "twist-tools" }, this.title, this.live, this.facts,
-      make("span", { class: "twist-gap" }), make("label", {}, "Color ", this.color), make("label", {}, "Shape ", this.shape),
-      this.trustLabel, this.export, this.refresh);
+      make("span", { class: "twist-gap" }), make("label", {}, "Color ", this.color),
+      make("label", {}, "Shape ", this.shape), this.trustLabel, this.export, this.refresh);
     this.rules = make("details", { class: "twist-rules" }, make("summary", { text: "How to read this map" }));
     this.caption = make("p", { class: "twist-caption" });
     this.foot = make("div", { class: "twist-foot" }, this.caption, this.rules);
@@ -61,7 +62,8 @@ class ExplorerTools {
     const names = [...Object.keys(EXPLORER_COLORS), ...Object.keys(added)];
     if (this.listed !== names.join("\n")) {
       this.listed = names.join("\n");
-      this.color.replaceChildren(...names.map((value) => make("option", { value, text: EXPLORER_COLORS[value] ?? value })));
+      this.color.replaceChildren(...names.map((value) =>
+        make("option", { value, text: EXPLORER_COLORS[value] ?? value })));
     }
     for (const option of this.color.options) {
       const lack = added[option.value] ? "" : state.lacks(option.value);
@@ -78,8 +80,8 @@ class ExplorerTools {
     const rules = EXPLORER_RULES[state.placement.method] ?? EXPLORER_RULES.pca;
     if (this.ruled !== rules) {
       this.ruled = rules;
-      this.rules.replaceChildren(this.rules.firstElementChild, make("ol", {}, ...rules.map((text) => make("li", { text }))),
-        make("p", { text: EXPLORER_KEYS }));
+      const list = make("ol", {}, ...rules.map((text) => make("li", { text })));
+      this.rules.replaceChildren(this.rules.firstElementChild, list, make("p", { text: EXPLORER_KEYS }));
     }
     this.caption.textContent = state.made;
   }
