@@ -62,7 +62,7 @@ def _train(options: argparse.Namespace) -> int:
         print(f"twist: warning: {warning.message}", file=sys.stderr)
     start(run.path)
     try:
-        return _follow(run, options)
+        return follow(run, options)
     except ConfigError:
         run.wait_until_free()
         discard_unstarted(run)
@@ -87,7 +87,7 @@ def _at_batch_size(options: argparse.Namespace, changes: dict[str, str]) -> tupl
 def _resume(options: argparse.Namespace) -> int:
     from twist.runs.launcher import attach
 
-    return _follow(attach(options.run).resume(), options)
+    return follow(attach(options.run).resume(), options)
 
 
 class _Progress:
@@ -149,8 +149,8 @@ class _Progress:
             self._bar = None
 
 
-def _follow(run: Run, options: argparse.Namespace) -> int:
-    """Wait for a run with a progress bar and tell how it ended."""
+def follow(run: Run, options: argparse.Namespace) -> int:
+    """Wait for a run with a progress bar and tell how it ended; ``--detach`` and ``--report`` are among the options."""
     from twist.runs.launcher import TrainingFailed
 
     if options.detach:

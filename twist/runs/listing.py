@@ -88,6 +88,11 @@ class Row:
         return self.state in ALIVE
 
 
+def row_of(path: Path) -> Row:
+    """Everything the table says of one run."""
+    return replace(_cheap_facts(path), settled=True, **_dear_facts(path))
+
+
 _DEAR = ("verdict", "title", "alarm", "matched_accuracy", "nmi", "information", "seconds", "bytes")
 
 

@@ -101,9 +101,12 @@ class Thinning(NamedTuple):
     @property
     def sentence(self) -> str:
         """What would go and what would stay, in one sentence."""
-        gone = [_spell(len(self.checkpoints), "checkpoint"), _spell(len(self.snapshots), "snapshot")]
-        if self.leftovers:
-            gone.append(_spell(len(self.leftovers), "leftover of a kill or a fault", "leftovers of kills and faults"))
+        counted = (
+            _spell(len(self.checkpoints), "checkpoint"),
+            _spell(len(self.snapshots), "snapshot"),
+            _spell(len(self.leftovers), "leftover of a kill or a fault", "leftovers of kills and faults"),
+        )
+        gone = [words for words in counted if not words.startswith("0 ")]
         kept = f"{_spell(len(self.kept_checkpoints), 'checkpoint')} and {_spell(len(self.kept_snapshots), 'snapshot')}"
         if not (self.checkpoints or self.snapshots or self.leftovers):
             return f"Nothing of {self.path.name} would go: all of its {kept} stay."
