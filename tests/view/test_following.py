@@ -71,10 +71,11 @@ def test_every_new_snapshot_gets_a_map_that_starts_from_the_one_before(following
 
 
 def test_when_the_run_ends_its_last_snapshot_gets_the_full_map(following):
-    wait_for(lambda: maps.layout(following, 140))
+    live = wait_for(lambda: maps.layout(following, 140))
     end(following)
     made = wait_for(lambda: (found := maps.layout(following, 140)) is not None and found.final and found)
     assert made.facts["by"].startswith("umap-learn")
+    assert np.median(np.linalg.norm(made.xy - live.xy, axis=1)) < 0.2 * live.xy.std()  # it started from that one
 
 
 def test_a_damaged_snapshot_is_passed_over(following):

@@ -49,6 +49,8 @@ def test_a_damaged_map_is_an_error_that_names_it(tmp_path, no_umap):
     (path / "layouts" / "step-000000140" / "umap_x.npy").write_bytes(b"short")
     with pytest.raises(RecordError, match="umap_x.npy"):
         maps.layout(path)
+    maps.make_layout(path)  # made anew
+    assert len(maps.layout(path).x) == 300
 
 
 def test_a_process_that_fails_shows_its_last_words(tmp_path):

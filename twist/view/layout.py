@@ -274,14 +274,14 @@ def _progress_file(path: Path, step: int) -> Path:
 def make_layout(path: Path, step: int | None = None, *, better: bool = False) -> Layout:
     """Make and keep the map of a snapshot in this process; when it is there, or another makes it, take that one.
 
-    With ``better`` a quick map that was made of the live run does not count as there.
+    With ``better`` a quick map that was made of the live run does not count as there: the map starts from it.
     """
     record = RunRecord(path)
     record.poll()
     snapshot = record.snapshot(step)
 
     def ready() -> Layout | None:
-        found = layout(record.path, snapshot.step)
+        found = _undamaged(record.path, snapshot.step)
         return found if found is not None and (found.final or not better) else None
 
     return once(record, snapshot, ready, lambda tell: _make(record, snapshot, tell))
@@ -293,6 +293,7 @@ def once(
     ready: Callable[[], Layout | None],
     make: Callable[[Callable[[float, str], None]], Layout],
 ) -> Layout:
+    """What is ready, or what this process makes, or what another makes that is at it already."""
     if (found := ready()) is not None:
         return found
     words = f"another process lays out step {snapshot.step} of {record.name}"
@@ -303,6 +304,14 @@ def once(
             return make(progress.tell)
 
 
+def _undamaged(path: Path, step: int) -> Layout | None:
+    try:
+        return layout(path, step)
+    except RecordError as error:
+        say(f"{error}: it is made anew")
+        return None
+
+
 def _make(record: RunRecord, snapshot: Snapshot, tell: Callable[[float, str], None]) -> Layout:
     def show(draft: Placed) -> None:
         try:
@@ -310,7 +319,11 @@ def _make(record: RunRecord, snapshot: Snapshot, tell: Callable[[float, str], No
         except OSError as error:  # the map itself may still find room
             say(f"the quick map of step {snapshot.step} is not kept: {error}")
 
-    made = keep(record, snapshot.step, place(snapshot.features, tell=tell, show=show))
+    live = _undamaged(record.path, snapshot.step)
+    if live is None or len(live.x) != len(snapshot.features):
+        made = keep(record, snapshot.step, place(snapshot.features, tell=tell, show=show))
+    else:  # the view shows that one already, and moves on from there
+        made = keep(record, snapshot.step, place(snapshot.features, live.xy, tell=tell))
     shutil.rmtree(_early(record.path, snapshot.step), ignore_errors=True)
     return made
 

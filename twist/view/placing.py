@@ -229,8 +229,14 @@ def _fill(start: np.ndarray, ground: Ground) -> np.ndarray:
 # The reference
 
 
-def place(features: np.ndarray, *, tell: Tell = _nothing, show: Callable[[Placed], None] | None = None) -> Placed:
-    """The map by umap-learn, started from the quick one; the same features give the same map.
+def place(
+    features: np.ndarray,
+    start: np.ndarray | None = None,
+    *,
+    tell: Tell = _nothing,
+    show: Callable[[Placed], None] | None = None,
+) -> Placed:
+    """The map by umap-learn, started from the quick one; the same features and start give the same map.
 
     Fewer than 4 points or features that are all alike fall back to the two first principal components, a failure of
     umap-learn to the quick map, and the facts say why. Rows that are not finite stay without a place.
@@ -239,13 +245,15 @@ def place(features: np.ndarray, *, tell: Tell = _nothing, show: Callable[[Placed
     ----------
     features
         ``[M, D]``, any float.
+    start
+        Places that the quick map starts from, see `quick`.
     tell
         Called with the share done, 0 to 1, and the name of the stage.
     show
         Called with the quick map as soon as there is one.
     """
     ground = ground_of(features, lambda share, stage: tell(0.2 * share, stage))
-    draft = quick(ground, tell=lambda share, stage: tell(0.2 + 0.1 * share, stage))
+    draft = quick(ground, start, tell=lambda share, stage: tell(0.2 + 0.1 * share, stage))
     if ground.graph is None:
         return draft
     if show is not None:
