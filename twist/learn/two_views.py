@@ -22,7 +22,7 @@ from twist.learn.own_code import call_own
 from twist.learn.pixels import apply_parameters, outlines
 from twist.learn.view_parameters import ViewParameters, moves, sample_parameters
 from twist.learn.views import ExtraAugmentation, plain_view
-from twist.runs.augmentations import AUGMENTATIONS, alone
+from twist.runs.augmentations import AUGMENTATIONS, TOGETHER, alone
 from twist.runs.config import Recipe, ViewsConfig
 
 
@@ -147,10 +147,13 @@ def sensitivity(
 ) -> Sensitivity:
     """How an image's class and distribution take one augmentation alone, happening in every draw.
 
-    An augmentation that is the same in every draw, a flip, is made once.
+    An augmentation that is the same in every draw, a flip, is made once. ``all together`` are views as they are drawn
+    in training, each augmentation as probable as the fields say.
     """
-    count = 1 if AUGMENTATIONS[augmentation].fixed else draws
-    config = alone(views, augmentation)
+    if augmentation == TOGETHER:
+        count, config = draws, views
+    else:
+        count, config = (1 if AUGMENTATIONS[augmentation].fixed else draws), alone(views, augmentation)
     many = image.expand(count, -1, -1, -1)
     parameters = _parameters(torch.arange(count), image, config, subject.recipe, epoch=0, view=0)
     made = torch.cat([plain_view(image, subject.recipe.views), apply_parameters(many, parameters, config)])

@@ -120,6 +120,8 @@ AUGMENTATIONS = {
     )
 }
 
+#: What stands for all of them at once, where one is named.
+TOGETHER = "all together"
 #: Turned for brightness, contrast, saturation and hue together.
 JITTER = Dial("jitter_probability", 0, 1, 0.05)
 
