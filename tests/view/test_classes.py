@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import traitlets
+from exploring import Process, from_browser, make_map, until
 from synthetic import make_run
 
 import twist.view.explorer_core as core
@@ -17,23 +18,12 @@ import twist.view.explorer_maps as maps
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
 from twist.runs.status import Status
-from twist.runs.store import RecordError, npy_bytes, write_sealed_folder
+from twist.runs.store import RecordError
 from twist.view.classes import ClassExplorer
 from twist.view.explorer_page import SCRIPT, STYLE, explorer_html
 from twist.view.placing import pca_positions
 
 HOSTILE = ["</script><script>alert(1)</script>", "<img src=x onerror=alert(1)>", "a\u2028b", '"&quot;'] + ["x"] * 6
-
-
-class Process:
-    """A stand-in for the process that makes a map."""
-
-    def __init__(self):
-        self.returncode: int | None = None
-        self.log = Path("log-0a1b2c3d")
-
-    def poll(self) -> int | None:
-        return self.returncode
 
 
 @pytest.fixture
@@ -63,27 +53,6 @@ def explore(placing):
     yield make
     for explorer in made:
         explorer.close()
-
-
-def make_map(path: Path, step: int, count: int, **facts) -> None:
-    x, y = np.random.default_rng(step).standard_normal((2, count)).astype(np.float32)
-    files = {"umap_x.npy": npy_bytes(x), "umap_y.npy": npy_bytes(y)}
-    made = {"method": "umap", "metric": "cosine", "n_neighbors": 15, "min_dist": 0.1, "seed": 0}
-    write_sealed_folder(
-        path / "layouts" / f"step-{step:09d}", files, {"step": step, "points": count, "of": count, **made, **facts}
-    )
-
-
-def until(claim, timeout_s: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not claim():
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
-
-
-def from_browser(explorer: ClassExplorer, **state) -> None:
-    data = {"method": "update", "state": state, "buffer_paths": []}
-    explorer._handle_msg({"content": {"comm_id": explorer.comm.comm_id, "data": data}, "buffers": []})
 
 
 def sent_bytes(explorer: ClassExplorer, work) -> list[int]:

@@ -162,8 +162,9 @@ class ClassExplorer(ExplorerCore):
         """
         if self._watch is None:
             raise ConfigError(f"the column {name!r} has no images to belong to yet: wait for the first snapshot")
-        column = column_table(name, values, unit, len(self._watch))
-        self._added[name] = np.asarray(values)
+        listed = values if hasattr(values, "dtype") else list(values)
+        column = column_table(name, listed, unit, len(self._watch))
+        self._added[name] = np.asarray(listed)
         self.extra_columns = {**self.extra_columns, name: column}
 
     def name_class(self, class_id: int, name: str | None = None, note: str | None = None) -> None:

@@ -135,7 +135,9 @@ def column_table(name: str, values: Any, unit: str, count: int) -> dict[str, Any
         raise ConfigError(f"a column cannot be called {name!r}: give it a name of 1 to 60 characters")
     if name in COLOR_BY:
         raise ConfigError(f"the explorer has a column {name!r} of its own: give yours another name")
-    column = pd.Series(np.asarray(values) if not isinstance(values, pd.Series) else values.to_numpy())
+    if np.ndim(values) != 1:
+        raise ConfigError(f"the column {name!r} has {np.ndim(values)} dimensions: give one value per image")
+    column = pd.Series(values).reset_index(drop=True)
     if len(column) != count:
         raise ConfigError(f"the column {name!r} has {len(column):,} values for {count:,} images: give one per image")
     if column.isna().all():
@@ -148,7 +150,7 @@ def column_table(name: str, values: Any, unit: str, count: int) -> dict[str, Any
         if max(abs(finite.min()), abs(finite.max())) > np.finfo(np.float32).max:
             raise ConfigError(f"the column {name!r} reaches {np.abs(finite).max():.3g}: scale it to at most 3e38")
         low, high = float(finite.min()), float(finite.max())
-        numbers[~np.isfinite(numbers)] = np.nan
+        numbers = np.where(np.isfinite(numbers), numbers, np.nan)
         whole = bool((finite == np.round(finite)).all())
         return {"kind": "number", "unit": str(unit)[:24], "low": low, "high": high, "whole": whole,
                 "values": as_bytes(numbers, np.float32)}  # fmt: skip
