@@ -27,7 +27,7 @@ function readPickerImages(images) {
   };
 }
 
-/** Which images a search finds, or null when it asks for nothing: `cat`, `class 3`, `#120`, a label that is a number. */
+/** Which images a search finds (`cat`, `class 3`, `#120`, a label that is a number), or null when it is empty. */
 function searchImages(/** @type {PickerImages} */ images, /** @type {string} */ text) {
   const words = text.trim().toLowerCase();
   if (!words) return null;

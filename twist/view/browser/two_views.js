@@ -42,10 +42,11 @@ class TwoViewsProbe {
     const button = (text, title, onclick) => make("button", { type: "button", text, title, onclick });
     this.redraw = button("Another draw", "Draw both views anew, as the next epoch of training does",
       () => this.wish({ draw: this.value("draw") + 1 }));
-    this.compare = makeSelect("What is compared", { two: "compare two views", plain: "compare a view with the plain image" },
-      (value) => this.wish({ first_plain: value === "plain" }));
+    this.compare = makeSelect("What is compared", { two: "compare two views",
+      plain: "compare a view with the plain image" }, (value) => this.wish({ first_plain: value === "plain" }));
     const controls = make("section", { class: "twist-controls" },
-      make("header", {}, make("h3", { text: "Augmentations" }), make("span", { class: "twist-gap" }), this.dials.presets),
+      make("header", {}, make("h3", { text: "Augmentations" }), make("span", { class: "twist-gap" }),
+        this.dials.presets),
       make("div", { class: "twist-draw" }, make("label", {}, "Draw ", this.drawNumber), this.redraw, this.compare),
       this.dials.node);
     this.original = this.#figure("Image", true);
@@ -86,7 +87,8 @@ class TwoViewsProbe {
   #sensitivity() {
     this.strength = makeSelect("Strength of the augmentations", { recipe: "strength of the recipe",
       now: "strength as set here" }, (strength) => this.wish({ strength }));
-    this.draws = makeSelect("Number of draws", { 32: "32 draws", 64: "64 draws", 256: "256 draws", 1024: "1,024 draws" }, (draws) => this.wish({ draws: Number(draws) }));
+    this.draws = makeSelect("Number of draws", { 32: "32 draws", 64: "64 draws", 256: "256 draws",
+      1024: "1,024 draws" }, (draws) => this.wish({ draws: Number(draws) }));
     this.measure = make("button", { type: "button", text: "Measure", title: "Draw each augmentation alone, and count",
       onclick: () => this.model.send?.({ type: "measure" }) });
     this.ranked = make("ul", { class: "twist-ranked", "aria-label": "Sensitivity to each augmentation" });
@@ -277,15 +279,16 @@ class TwoViewsProbe {
     const number = (value) => (value === null ? "not finite" : value.toFixed(3));
     const entries = [
       ["consistency", number(answer.consistency), facts.consistency === null ? "nats"
-        : `nats; in training ${facts.consistency.toFixed(3)}`, "The loss term of these two views, in evaluation mode; " +
+        : `nats; in training ${facts.consistency.toFixed(3)}`,
+        "The loss term of these two views in evaluation mode; " +
         "that of training is the mean of the batches around this step, by their own statistics."],
       ["KL(1 ‖ 2)", number(answer.forward), "nats", "Surprise of one who expects view 2 and meets view 1."],
       ["KL(2 ‖ 1)", number(answer.backward), "nats", "Surprise of one who expects view 1 and meets view 2."],
       ["entropy", answer.entropy.slice(1).map((value) => (value === null ? "–" : value.toFixed(2))).join(" | "),
         `nats of log C = ${Math.log(answer.num_classes).toFixed(2)}`, "Of view 1 and of view 2: 0 is sure of a class."],
     ];
-    this.numbers.replaceChildren(...entries.map(([name, value, unit, title]) => make("li", { title }, make("span", { text: name }),
-      make("b", { text: value }), make("span", { text: unit }))));
+    this.numbers.replaceChildren(...entries.map(([name, value, unit, title]) =>
+      make("li", { title }, make("span", { text: name }), make("b", { text: value }), make("span", { text: unit }))));
     this.dials.tell(answer.drawn, answer.image_size);
     clearTimeout(this.speaking);
     this.speaking = setTimeout(() => (this.spoken.textContent = this.sentence.textContent), 900);
@@ -294,8 +297,8 @@ class TwoViewsProbe {
   #drawFound() {
     const found = this.model.get("found");
     const together = (row) => Number(row.augmentation === "all together");
-    const rows = [...(found.rows ?? [])].sort((a, b) => together(a) - together(b) || a.stays / a.draws - b.stays / b.draws ||
-      (b.divergence ?? 99) - (a.divergence ?? 99));
+    const rows = [...(found.rows ?? [])].sort((a, b) => together(a) - together(b) ||
+      a.stays / a.draws - b.stays / b.draws || (b.divergence ?? 99) - (a.divergence ?? 99));
     const [answer, facts] = [this.model.get("answer"), this.model.get("facts")];
     const stale = found.state === "stale" || (rows.length > 0 && found.row !== answer.row);
     this.root.dataset.sensitivity = stale ? "stale" : found.state ?? "none";
@@ -309,9 +312,11 @@ class TwoViewsProbe {
     this.ranked.replaceChildren(...rows.map((row) =>
       makeSensitivityRow(row, own, this.picker.images.colors, most)));
     this.ranked.classList.toggle("twist-stale", stale);
-    const left = facts.unused?.length && found.strength === "recipe" ? `Not in the recipe: ${facts.unused.join(", ")}. ` : "";
-    this.unused.textContent = `${left}Bars: draws that stay in class ${own}, then the classes of the others, hatched; ` +
-      "the line is the 95 % interval of the share. Divergence: the consistency term between a draw and the plain image.";
+    const left = facts.unused?.length && found.strength === "recipe"
+      ? `Not in the recipe: ${facts.unused.join(", ")}. ` : "";
+    this.unused.textContent = `${left}Bars: draws that stay in class ${own}, then the classes of the others, ` +
+      "hatched; the line is the 95 % interval of the share. Divergence: the consistency term between a draw and the " +
+      "plain image.";
   }
 
   release() {

@@ -11,7 +11,7 @@ function makeSvg(tag, attributes = {}, ...children) {
 }
 
 /** Pixels on a canvas, one to one; CSS enlarges it. */
-function paintPixels(/** @type {HTMLCanvasElement} */ canvas, /** @type {Uint8Array} */ bytes, height, width, channels) {
+function paintPixels(canvas, /** @type {Uint8Array} */ bytes, height, width, channels) {
   Object.assign(canvas, { width, height });
   const pixels = new ImageData(width, height);
   for (let i = 0; i < width * height; i++) {

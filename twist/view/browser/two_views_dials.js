@@ -79,7 +79,8 @@ class Dials {
       slider.disabled = row.off;
       return slider;
     });
-    const node = make("div", { class: "twist-dial", title: row.off ? `${row.help} Gray images have no color.` : row.help },
+    const help = row.off ? `${row.help} Gray images have no color.` : row.help;
+    const node = make("div", { class: "twist-dial", title: help },
       make("span", { class: "twist-dial-name", text: row.label }), drawn, value, reset,
       make("span", { class: "twist-dial-sliders" }, ...sliders));
     node.classList.toggle("twist-off", row.off);
