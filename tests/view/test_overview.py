@@ -141,11 +141,6 @@ def test_a_ghost_that_is_not_there_is_an_error(tmp_path):
 
 def test_pauses_and_resumes_are_marked_in_the_speed(tmp_path):
     found = seen(make_run(tmp_path))
-    events = [
-        {"kind": "start", "step": 0, "from_step": 0},
-        {"kind": "hold", "step": 30},
-        {"kind": "start", "step": 60, "from_step": 60},
-    ]
-    panel = speed_panel(found.record.metrics(), events, found.scene())
+    panel = speed_panel(found.record.metrics(), [("held", 30), ("resumed", 60)], found.scene())
     assert [note["text"] for note in panel.annotations if note["text"] in ("held", "resumed")] == ["held", "resumed"]
     assert RunRecord(found.record.path).bad_lines == 0

@@ -183,6 +183,7 @@ class RunRecord:
     _events: list[dict[str, Any]] = field(default_factory=list, repr=False)
     _offsets: dict[str, int] = field(default_factory=dict, repr=False)
     _tables: dict[str, GrowingTable] = field(default_factory=dict, repr=False)
+    _newest: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
 
     def __post_init__(self):
         self.path = Path(self.path)
@@ -229,7 +230,9 @@ class RunRecord:
                     first = event.get("from_step", 0)
                     self._tables.clear()
                     self._events = [e for e in self._events if e.get("step", 0) <= first or e["kind"] == "start"]
+                    self._newest = {e["kind"]: e for e in self._events}
                 event["attempt"] = int(segment.stem)
+                self._newest[event["kind"]] = event
                 self._events.append(event)
         return new
 
@@ -256,7 +259,7 @@ class RunRecord:
 
     def last(self, kind: str) -> dict[str, Any] | None:
         """The newest event of a kind, or None."""
-        return next((event for event in reversed(self._events) if event["kind"] == kind), None)
+        return self._newest.get(kind)
 
     @property
     def steps_per_epoch(self) -> int | None:

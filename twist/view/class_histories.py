@@ -88,7 +88,8 @@ def _stack(histories: UsedClasses, scene: Scene) -> Panel:
     _mark_changes(panel, histories, np.cumsum(usage, 1) - usage / 2, range(scene.num_classes))
     for k in range(1, scene.num_classes):
         panel.line(k / scene.num_classes, layer="above")
-        panel.shapes[-1]["line"] = {"color": "rgba(255, 255, 255, 0.55)", "width": 1, "dash": "dot"}
+        ends = {"xref": "x", "x0": float(steps[0]), "x1": float(steps[-1])} if len(steps) else {}
+        panel.shapes[-1].update(line={"color": "rgba(255, 255, 255, 0.55)", "width": 1, "dash": "dot"}, **ends)
     if len(steps) > 1:
         middles, last = np.cumsum(usage[-1]) - usage[-1] / 2, float(steps[-1])
         for shown in np.flatnonzero(usage[-1] > 0.025):

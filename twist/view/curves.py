@@ -164,7 +164,7 @@ def _label(panel: Panel, scene: Scene, curves: dict[str, _Curve], watched: _Curv
     (_, right), (low, high) = panel.xaxis["range"], panel.yaxis["range"]
     scale = np.array([room.width / right, room.height / (high - low)])
     last = max([1.0, *(float(x[-1]) for x, _ in (*curves.values(), watched) if len(x))])
-    drawn = np.concatenate([*(along(*curve) for curve in curves.values()), np.stack(watched, 1)])
+    drawn = np.concatenate([*(along(*decimate(*curve)) for curve in curves.values()), np.stack(watched, 1)])
     drawn = (drawn - [0, low]) * scale
     column = []
     for name, (_, y) in curves.items():

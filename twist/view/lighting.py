@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import anywidget
 import traitlets
 
 from twist.view.browser import script
+
+_COLOR = re.compile(r"rgb\(\d{1,3}, ?\d{1,3}, ?\d{1,3}\)")
 
 
 class OnAPage(traitlets.HasTraits):
@@ -17,6 +20,8 @@ class OnAPage(traitlets.HasTraits):
     ----------
     dark
         Whether the page is dark; light until a browser says otherwise.
+    paper
+        Color of the page as ``rgb(…)``, empty until a browser says one.
     width
         Width of the view in pixels, 0 until a browser says one.
     seen
@@ -25,6 +30,7 @@ class OnAPage(traitlets.HasTraits):
     """
 
     dark = traitlets.Bool(False)
+    paper = traitlets.Unicode("")
     width = traitlets.Int(0)
     seen = traitlets.Bool(True)
 
@@ -45,6 +51,8 @@ class OnAPage(traitlets.HasTraits):
         with self.hold_trait_notifications():
             if shown:
                 self.dark = bool(shown[-1].get("dark"))
+                paper = str(shown[-1].get("paper") or "")
+                self.paper = paper if _COLOR.fullmatch(paper) else ""
                 self.width = max(0, min(20_000, int(shown[-1].get("width") or 0)))
             self.seen = bool(shown) or not views
         return True

@@ -31,7 +31,7 @@ __all__ = ["RunMonitor", "duration", "judge"]
 
 #: Seconds between two looks: while a run lives, and while nothing can be new or nobody can see it.
 LOOK_EVERY_S, REST_S = 1.0, 5.0
-_LOOKING = 0.1  # looks take at most this share of the time
+_DRAWING = 0.1  # drawing takes at most this share of the time
 _CHOICES_EVERY_S, _ANSWER_S, _WORRY_S = 10.0, 12.0, 10.0
 _WIDTH_STEP = 24  # pixels: a smaller change of the width is no reason to draw anew
 _MOST_CHOICES = 60
@@ -97,7 +97,7 @@ class RunMonitor(ipywidgets.VBox):
         for ghost in ghosts:
             self.add_ghost(ghost)
         self._try_refresh()
-        self.board.observe(self._on_page, ["dark", "width", "seen"])
+        self.board.observe(self._on_page, ["dark", "paper", "width", "seen"])
         self._tail = Tail(self.refresh, self._show_problem, name="twist-monitor") if live else None
         self._set_pace()
 
@@ -219,7 +219,8 @@ class RunMonitor(ipywidgets.VBox):
         seen = self.seen
         assert seen is not None
         dark = self.board.dark if self._dark is None else self._dark
-        look = (dark, self.board.width // _WIDTH_STEP, self._step(), tuple(ghost.name for ghost in self.ghosts))
+        paper = self.board.paper if dark == self.board.dark else ""
+        look = (dark, paper, self.board.width // _WIDTH_STEP, self._step(), tuple(ghost.name for ghost in self.ghosts))
         want = (len(seen.record.events), seen.record.bad_lines, *look)
         if want == self._drawn:
             return
@@ -228,11 +229,12 @@ class RunMonitor(ipywidgets.VBox):
             if not self.board.seen or (only_new_lines and time.monotonic() < self._draw_again):
                 return
         began = time.monotonic()
-        figure = overview(seen, width=self.board.width, dark=dark, step=self._step(), ghosts=self.ghosts)
+        step, width = self._step(), self.board.width
+        figure = overview(seen, width=width, dark=dark, paper=paper, step=step, ghosts=self.ghosts)
         self.figure.draw(figure)
         self._name_file(seen)
         self._drawn, self._points, self._lag = want, points_drawn(figure), seen.log_age_s
-        self._draw_again = began + (time.monotonic() - began) / _LOOKING
+        self._draw_again = began + (time.monotonic() - began) / _DRAWING
 
     def _name_file(self, seen: Seen) -> None:
         options = {"filename": file_name(seen.record, "monitor", self._step()), "format": "png", "scale": 2}
@@ -290,7 +292,7 @@ class RunMonitor(ipywidgets.VBox):
     def _set_pace(self) -> None:
         if self._tail is not None:
             resting = (self.seen is not None and not self.status.alive) or not self.board.seen
-            self._tail.period_s = REST_S if resting and not self._pending else max(LOOK_EVERY_S, self._took / _LOOKING)
+            self._tail.period_s = LOOK_EVERY_S if self._pending or not resting else REST_S
 
     def _stir(self) -> None:
         """Look at once: in the thread where there is one."""

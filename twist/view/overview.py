@@ -85,7 +85,13 @@ def arrangement(width: int) -> Arrangement:
 
 
 def overview(
-    seen: Seen, *, width: int = 0, dark: bool = False, step: int | None = None, ghosts: Sequence[Ghost] = ()
+    seen: Seen,
+    *,
+    width: int = 0,
+    dark: bool = False,
+    paper: str = "",
+    step: int | None = None,
+    ghosts: Sequence[Ghost] = (),
 ) -> go.Figure:
     """Terms, entropy plane, entropies of the images, use of the classes, pull of the terms, and speed, in one figure.
 
@@ -97,8 +103,8 @@ def overview(
         The run, as far as it was looked at.
     width
         Of the page, in pixels; 0 where it is not known.
-    dark
-        Whether to draw for a dark page.
+    dark, paper
+        Whether to draw for a dark page, and its color, where it is known.
     step
         A step to mark in every picture.
     ghosts
@@ -110,13 +116,13 @@ def overview(
     narrowest = min(cells[name].right - cells[name].left for name in _OVER_STEPS)
     last = float(max([1.0, *metrics.index[-1:], *snapshots.index[-1:]]))
     labels = _BRIEF_LABELS if narrowest < _BRIEF else _LABELS
-    right = max(float(scene.total_steps), last / (1 - min(0.6, labels / narrowest)))
+    right = horizon(scene.total_steps, last / (1 - min(0.6, labels / narrowest)))
     panels = {
         "terms": _terms(metrics, snapshots, scene, cells["terms"], right / last, ghosts),
         **_plane(metrics, snapshots, scene, cells["plane"], step, ghosts),
         **_of_images(seen, scene),
         "pulls": gradient_panel(metrics, scene),
-        "speed": speed_panel(metrics, record.events, scene),
+        "speed": speed_panel(metrics, seen.pauses, scene),
     }
     panels["pulls"].note = "at the logits, by the L2 norms of what each term sends back"
     panels["pulls"].yaxis["title"] = {"text": "share of the gradient"}
@@ -140,22 +146,31 @@ def overview(
             trace["colorbar"] = {**trace["colorbar"], **place, **own}
     extra = 15 * len(ghosts)
     height = placed.height + _TOP + _BELOW + extra
-    figure = assemble([(panels[name], *edges[name]) for name in order], dark=dark, height=round(height))
-    figure.add_annotation(
-        text=escape(seen.provenance(), limit=200),
-        font={"size": 10},
-        opacity=0.75,
-        x=0,
-        y=0,
-        xref="paper",
-        yref="paper",
-        xanchor="left",
-        yanchor="top",
-        xshift=-_LEFT + 4,
-        yshift=-62,
-    )
-    figure.update_layout(margin={"l": _LEFT, "r": _RIGHT, "t": _TOP + extra, "b": _BELOW}, title=None)
-    return figure
+    source: dict[str, Any] = {
+        "text": escape(seen.provenance(), limit=200),
+        "font": {"size": 10},
+        "opacity": 0.75,
+        "showarrow": False,
+        **{"x": 0, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top"},
+        **{"xshift": 4 - _LEFT, "yshift": -62},
+    }
+    margin = {"l": _LEFT, "r": _RIGHT, "t": _TOP + extra, "b": _BELOW}
+    parts = [(panels[name], *edges[name]) for name in order]
+    return assemble(parts, dark=dark, paper=paper, height=round(height), annotations=[source], margin=margin)
+
+
+def horizon(total: float, least: float) -> float:
+    """Where the axis of steps ends: at a half, a quarter, … of all steps, so that it seldom moves, or beyond them.
+
+    Examples
+    --------
+    >>> horizon(1000, 120), horizon(1000, 260), horizon(1000, 1300), horizon(0, 1)
+    (125.0, 500.0, 1300, 10.0)
+    """
+    end = float(total)
+    while end / 2 >= max(least, 10.0):
+        end /= 2
+    return max(end, least, 10.0)
 
 
 def waiting(message: str, *, dark: bool = False) -> go.Figure:
@@ -177,7 +192,7 @@ def points_drawn(figure: go.Figure) -> int:
     return total
 
 
-def speed_panel(metrics: pd.DataFrame, events: Sequence[dict[str, Any]], scene: Scene) -> Panel:
+def speed_panel(metrics: pd.DataFrame, pauses: Sequence[tuple[str, int]], scene: Scene) -> Panel:
     """Images per second over the steps, its median, and where the run was held or resumed.
 
     A drop that stays is worth a look at the machine: another process, a throttled processor, a slower disk.
@@ -193,12 +208,9 @@ def speed_panel(metrics: pd.DataFrame, events: Sequence[dict[str, Any]], scene: 
         Axis("images per second", 0, top, ",.0f"),
         references,
     )
-    for event in events:
-        words = {"hold": "held", "start": "resumed"}.get(event["kind"], "")
-        if words and event["kind"] == "start" and not event.get("from_step"):
-            continue
-        if words:
-            panel.line(float(event["step"]), words, across="x", y=0.02, yanchor="bottom", xanchor="left", xshift=2)
+    for words, step in pauses:
+        edge: dict[str, Any] = {"y": 0.02, "yanchor": "bottom"} if words == "held" else {"y": 1, "yanchor": "top"}
+        panel.line(float(step), words, across="x", xanchor="left", xshift=2, **edge)
     return panel
 
 
@@ -257,6 +269,7 @@ def _of_images(seen: Seen, scene: Scene) -> dict[str, Panel]:
     note = f"{scene.num_watch:,} of {scene.num_images:,} images, not augmented" if scene.num_watch else "watch images"
     entropies, usage = entropy_history_panel(spread, scene, note), usage_history_panel(use, scene)
     usage.note = f"{note}; {_of_dead(use)}" if len(use.steps) else note
+    usage.annotations = [mark for mark in usage.annotations if mark["text"] != "class"]  # it would meet the note
     if problem:
         for panel in (entropies, usage):
             panel.empty(escape(problem, limit=60))

@@ -82,13 +82,23 @@ def title_of(words: str, note: str) -> dict[str, Any]:
 
 
 def assemble(
-    placed: Sequence[tuple[Panel, tuple[float, float], tuple[float, float]]], *, dark: bool, height: int
+    placed: Sequence[tuple[Panel, tuple[float, float], tuple[float, float]]],
+    *,
+    dark: bool,
+    height: int,
+    paper: str = "",
+    **more: Any,
 ) -> go.Figure:
-    """A figure of panels, each with the part of the width and of the height (0 to 1, upward) that it takes."""
+    """A figure of panels, each with the part of the width and of the height (0 to 1, upward) that it takes.
+
+    ``paper`` is the color of the page, where it is known; ``more`` are further entries of the layout, of which the
+    annotations come behind those of the panels.
+    """
     import plotly.graph_objects as go
 
-    layout: dict[str, Any] = {"template": template(dark=dark), "height": height, "autosize": True, "uirevision": "keep"}
-    traces, shapes, annotations = [], [], []
+    layout: dict[str, Any] = {"template": template(dark=dark, paper=paper), "height": height, "autosize": True}
+    layout["uirevision"] = "keep"
+    traces, shapes, annotations, own = [], [], [], more.pop("annotations", [])
     for number, (panel, across, upward) in enumerate(placed, 1):
         ids = {"x": f"x{number}", "y": f"y{number}", "z": f"y{number + len(placed)}"}
         if number == 1:
@@ -120,7 +130,7 @@ def assemble(
                     "font": {"size": 13},
                 }
             )
-    return go.Figure(traces, go.Layout(shapes=shapes, annotations=annotations, **layout))
+    return go.Figure(traces, go.Layout(shapes=shapes, annotations=[*annotations, *own], **layout, **more))
 
 
 def _axis(identifier: str) -> str:

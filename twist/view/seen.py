@@ -54,6 +54,8 @@ class Seen:
         The newest verdict, None before anything is recorded.
     alarms
         Every alarm so far, the newest first.
+    pauses
+        Words (held, resumed) and step of every pause.
     gone
         Whether its folder has vanished; what was read before is kept.
     log_age_s, usual_s
@@ -65,6 +67,7 @@ class Seen:
         self.status = Status("EMPTY")
         self.verdict: Verdict | None = None
         self.alarms: list[Alarm] = []
+        self.pauses: list[tuple[str, int]] = []
         self.gone = False
         self.log_age_s: float | None = None
         self.usual_s: float | None = None
@@ -82,8 +85,14 @@ class Seen:
         new = self.record.poll()
         self.status = read_status(self.record.path)
         self._see_ages()
-        if any(event["kind"] == "start" for event in self.record.events[-new:] if new):
-            self._verdicts.clear()
+        for event in self.record.events[-new:] if new else ():
+            if event["kind"] == "start":
+                self._verdicts.clear()
+                first = event.get("from_step") or 0
+                self.pauses = [pause for pause in self.pauses if pause[1] <= first]
+                self.pauses += [("resumed", first)] if first else []
+            elif event["kind"] == "hold":
+                self.pauses.append(("held", int(event["step"])))
         self._judge()
         return new
 

@@ -47,13 +47,14 @@ def decimate(x: np.ndarray, y: np.ndarray, limit: int = MAX_POINTS) -> tuple[np.
     """
     if len(x) <= limit:
         return x, y
-    edges = np.linspace(0, len(x), limit // 2, dtype=int)
-    keep = {0, len(x) - 1}
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
-        part = y[low:high]
-        keep.add(low + int(np.where(np.isfinite(part), part, np.inf).argmin()))
-        keep.add(low + int(np.where(np.isfinite(part), part, -np.inf).argmax()))
-    chosen = np.fromiter(sorted(keep), int)
+    size = -(-len(x) // max(1, limit // 2 - 1))  # points of a stretch
+    count = -(-len(x) // size)
+    low, high = np.full((2, count * size), np.inf)
+    finite = np.isfinite(y)
+    low[: len(y)], high[: len(y)] = np.where(finite, y, np.inf), np.where(finite, -y, np.inf)
+    starts = size * np.arange(count)
+    ends = [stretch.reshape(count, size).argmin(1) + starts for stretch in (low, high)]
+    chosen = np.unique(np.concatenate([*ends, [0, len(x) - 1]]))
     return x[chosen], y[chosen]
 
 

@@ -98,11 +98,12 @@ def escape(text: object, *, limit: int = 120) -> str:
 
 
 @functools.cache
-def template(*, dark: bool = False) -> go.layout.Template:
-    """The plotly template of one lighting."""
+def template(*, dark: bool = False, paper: str = "") -> go.layout.Template:
+    """The plotly template of one lighting; ``paper`` is the color of the page, where it is known."""
     import plotly.graph_objects as go
 
-    return go.layout.Template(layout=paper_layout(DARK if dark else LIGHT))
+    shade = DARK if dark else LIGHT
+    return go.layout.Template(layout=paper_layout(shade._replace(paper=paper or shade.paper)))
 
 
 def paper_layout(shade: Shade) -> dict[str, Any]:

@@ -4,8 +4,8 @@
 /** Variables of a host that say what its paper is, the most telling first. */
 const PAPERS = ["--jp-layout-color0", "--vscode-editor-background"];
 
-/** Whether the paper behind an element is dark: what the host says, else what is painted, else what the person likes. */
-function isDark(el) {
+/** The paper behind an element as rgb(…), and whether it is dark: what the host says, else what is painted. */
+function paperOf(el) {
   const probe = make("span");
   probe.style.display = "none";
   el.append(probe);
@@ -24,8 +24,8 @@ function isDark(el) {
     if (!/rgba\(.*, 0\)|transparent/.test(backgroundColor) && !node.closest(".twist")) paper = backgroundColor;
   }
   const channels = paper.match(/[\d.]+/g)?.slice(0, 3).map(Number);
-  if (!channels) return matchMedia("(prefers-color-scheme: dark)").matches;
-  return 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2] < 128;
+  if (!channels) return { dark: matchMedia("(prefers-color-scheme: dark)").matches, paper: "" };
+  return { dark: 0.2126 * channels[0] + 0.7152 * channels[1] + 0.0722 * channels[2] < 128, paper };
 }
 
 /**
@@ -37,7 +37,7 @@ function watchLighting(model, el) {
   let told = "", inView = true, timer = 0;
   const tell = () => {
     const width = Math.round(el.getBoundingClientRect().width);
-    const facts = { dark: isDark(el), width, seen: inView && !document.hidden && width > 0 };
+    const facts = { ...paperOf(el), width, seen: inView && !document.hidden && width > 0 };
     const words = JSON.stringify(facts);
     if (words === told) return;
     told = words;
