@@ -1,6 +1,7 @@
 """Frames can be laid over one another, are kept, and say what they lack."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,12 @@ from synthetic import add_snapshot, make_run
 from twist.runs.store import RecordError
 from twist.view import aligned, beside, placing
 from twist.view import layout as maps
+
+
+@pytest.fixture(autouse=True)
+def no_umap(monkeypatch):
+    """Spare umap-learn's import and compilation: what it would answer is where it was started."""
+    monkeypatch.setattr(placing, "_umap", lambda ground, start, tell: start)
 
 
 @pytest.fixture
@@ -52,16 +59,28 @@ def test_no_frame_could_be_turned_nearer_to_the_next(run):
         assert placing.onto(earlier, later) == pytest.approx(earlier, abs=1e-3)
 
 
-def test_the_newest_frame_is_the_map_of_that_snapshot(run, monkeypatch):
-    monkeypatch.setattr(placing, "_umap", lambda ground, start, tell: start)
-    made = maps.make_layout(run)
+def test_the_newest_frame_of_a_run_that_ended_is_the_map_of_that_snapshot(run):
     kept = aligned.make_frames(run)
-    assert np.array_equal(kept.xy[-1], made.xy) and np.array_equal(kept.trust[-1], made.trust)
+    found = maps.layout(run, 140)
+    assert found.final and np.array_equal(kept.xy[-1], found.xy) and np.array_equal(kept.trust[-1], found.trust)
+
+
+def test_frames_of_a_live_run_are_stale_once_its_last_map_is_there(run, monkeypatch):
+    with monkeypatch.context() as living:
+        living.setattr(aligned, "read_status", lambda path: SimpleNamespace(ended=False))
+        kept = aligned.make_frames(run)
+    assert maps.layout(run, 140) is None and not aligned.frames(run).facts["stale"]
+    monkeypatch.setattr(placing, "_umap", lambda ground, start, tell: start[:, ::-1])
+    made = maps.make_layout(run, 140)
+    assert aligned.frames(run).facts["stale"]
+    again = aligned.make_frames(run)
+    assert np.array_equal(again.xy[-1], made.xy) and not np.array_equal(again.xy[-1], kept.xy[-1])
+    assert not aligned.frames(run).facts["stale"]
 
 
 def test_frames_that_are_there_are_not_made_again(run, monkeypatch):
     aligned.make_frames(run)
-    monkeypatch.setattr(aligned, "quick", None)
+    monkeypatch.setattr(aligned, "ground_of", None)
     aligned.make_frames(run)
 
 
@@ -138,13 +157,13 @@ def test_damaged_frames_are_an_error_and_are_made_anew(run):
 
 
 def test_the_progress_counts_frames(run, monkeypatch):
-    seen, quick = [], placing.quick
+    seen, ground_of = [], placing.ground_of
 
-    def look(*arguments, **options):
+    def look(features):
         seen.append(aligned.frames_progress(run))
-        return quick(*arguments, **options)
+        return ground_of(features)
 
-    monkeypatch.setattr(aligned, "quick", look)
+    monkeypatch.setattr(aligned, "ground_of", look)
     aligned.make_frames(run)
     assert seen == [(done, 5) for done in range(5)]
 

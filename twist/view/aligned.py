@@ -18,9 +18,10 @@ import numpy as np
 
 from twist.runs.folders import find_run
 from twist.runs.record import RunRecord
+from twist.runs.status import read_status
 from twist.runs.store import RecordError, load_column, npy_bytes, read_manifest, write_sealed_folder
 from twist.view.beside import LayoutProcess, Progress, claim, read_progress, say, start_beside, yield_to_training
-from twist.view.layout import features_of, layout
+from twist.view.layout import features_of, layout, make_layout
 from twist.view.placing import Ground, ground_of, onto, quick
 
 MOST_FRAMES = 24
@@ -41,7 +42,7 @@ class Frames(NamedTuple):
         float32 ``[T, M]``, see `twist.view.trust.trust_of`.
     facts
         ``of`` snapshots that there were, ``left_out`` one sentence for each that could not be read, ``stale`` whether
-        the run has other snapshots by now, and how the maps were made.
+        the run has other snapshots or a better map of the newest by now, and how the maps were made.
     """
 
     steps: np.ndarray
@@ -83,9 +84,14 @@ def frames(path: Path) -> Frames | None:
     if xy.shape != (len(steps), xy.shape[1], 2) or trust.shape != xy.shape[:2]:
         raise RecordError(f"{_FOLDER} holds {xy.shape} places and {trust.shape} of trust: it is damaged")
     facts = {name: value for name, value in manifest.items() if name not in ("schema", "files")}
-    record = _reader(Path(path), (Path(path) / "run.json").stat().st_mtime_ns)
-    record.poll()
+    try:
+        record = _reader(Path(path), (Path(path) / "run.json").stat().st_mtime_ns)
+        record.poll()
+    except OSError as error:
+        raise RecordError(f"{Path(path).name} cannot be read: {error}") from error
     facts["stale"] = manifest.get("sources") != _sources(record, manifest.get("most", MOST_FRAMES))
+    if not facts["stale"] and not facts.get("final"):
+        facts["stale"] = _has_final_map(Path(path), int(steps[-1]))
     return Frames(np.asarray(steps), xy, trust, facts)
 
 
@@ -161,7 +167,7 @@ def _make(path: Path, most: int, before: Frames | None, tell: Callable[[int, int
     record = RunRecord(path)
     record.poll()
     sources, every = _sources(record, most), record.snapshot_steps()
-    grounds, left_out = _Grounds(record), []
+    grounds, left_out, final = _Grounds(record), [], False
     made: list[tuple[int, np.ndarray, np.ndarray]] = []
     for done, step in enumerate(sorted(map(int, sources), reverse=True)):
         tell(done, len(sources))
@@ -170,12 +176,25 @@ def _make(path: Path, most: int, before: Frames | None, tell: Callable[[int, int
         except RecordError as error:
             left_out.append(f"step {step}: {error}")
             continue
-        xy, trust = _newest(path, step, ground, before) if not made else _earlier(ground, made[-1][1])
+        if made:
+            xy, trust = _earlier(ground, made[-1][1])
+        else:
+            xy, trust, final = _newest(path, step, ground, before)
         made.append((step, xy, trust))
     if not made:
         raise RecordError(f"run {record.name} has no snapshot that can be read{': ' if left_out else ''}{left_out[:1]}")
     made.reverse()
-    return _keep(record, made, {"sources": sources, "most": most, "of": len(every), "left_out": left_out})
+    return _keep(
+        record, made, {"sources": sources, "most": most, "of": len(every), "left_out": left_out, "final": final}
+    )
+
+
+def _has_final_map(path: Path, step: int) -> bool:
+    try:
+        found = layout(path, step)
+    except RecordError:  # nothing to start from
+        return False
+    return found is not None and found.final and found.trust is not None
 
 
 class _Grounds:
@@ -192,18 +211,22 @@ class _Grounds:
         return ground_of(features)
 
 
-def _newest(path: Path, step: int, ground: Ground, before: Frames | None) -> tuple[np.ndarray, np.ndarray]:
-    """The newest frame: the map that the explorer shows, or one that starts from the frames made before."""
+def _newest(path: Path, step: int, ground: Ground, before: Frames | None) -> tuple[np.ndarray, np.ndarray, bool]:
+    """The newest frame, and whether it is the final map of that snapshot.
+
+    Once the run has ended it is that map, made here or by whoever is at it; before, the one that follows the run, or
+    one that starts from the frames made before.
+    """
     try:
-        found = layout(path, step)
-    except RecordError as error:
+        found = make_layout(path, step, better=True) if read_status(path).ended else layout(path, step)
+    except (RecordError, OSError) as error:
         say(str(error))
         found = None
     if found is not None and len(found.x) == ground.total and found.trust is not None:
-        return found.xy, np.asarray(found.trust)
+        return found.xy, np.asarray(found.trust), found.final
     start = before.xy[-1] if before is not None and before.xy.shape[1] == ground.total else None
     placed = quick(ground, start)
-    return placed.xy, placed.trust
+    return placed.xy, placed.trust, False
 
 
 def _earlier(ground: Ground, later: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
