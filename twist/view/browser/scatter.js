@@ -19,7 +19,8 @@ const MAX_IMAGES_DRAWN = 160; // with at most this many points in view, the map 
 const MORPH_MS = 700;
 const SETTLE_MS = 150;
 const FRAME_MS = 28; // what a frame may cost while something moves; a part of the points is drawn where all cost more
-const MOST_GLIDING = 50_000;
+const SLOW_MS = 250;
+const MANY = 20_000; // points from which on the cost of a frame is measured
 const RESTORE_MS = 2500;
 const NO_COLOR = "#8a8f98";
 
@@ -46,6 +47,7 @@ class Scatter {
     this.hovered = this.pinned = -1;
     this.lassoMode = /** @type {boolean | "box"} */ (false);
     this.path = /** @type {number[][] | null} */ (null);
+    this.placed = -Infinity;
     this.cost = 0; // milliseconds of a frame with all points
     this.moving = false;
     this.draw = coalesce(() => this.#draw());
@@ -140,13 +142,15 @@ class Scatter {
     const extents = [this.extent, extentOf(this.target = normalized ? xy : normalizeTogether([xy])[0])];
     const { target } = this;
     this.layouts = [];
-    const still = !glide || document.hidden || !before.length || before.length !== target.length ||
-      (target.length / 2 > MOST_GLIDING && !(this.cost && this.cost <= FRAME_MS)) ||
+    const now = performance.now();
+    const hurried = now - this.placed < MORPH_MS; // places that come this fast are a film of their own
+    this.placed = now;
+    const still = !glide || hurried || document.hidden || !before.length || before.length !== target.length ||
+      (target.length / 2 >= MANY && !(this.cost && this.cost <= FRAME_MS)) ||
       matchMedia("(prefers-reduced-motion: reduce)").matches;
     if (still) return this.#stand(target, target, 1, [extents[1], extents[1]], false);
-    const began = performance.now();
-    const frame = (/** @type {number} */ now) => {
-      const t = clamp((now - began) / MORPH_MS);
+    const frame = (/** @type {number} */ time) => {
+      const t = clamp((time - now) / MORPH_MS);
       this.#stand(before, target, t * t * (3 - 2 * t), extents);
       if (t < 1) this.morph = requestAnimationFrame(frame);
       else this.#stand(target, target, 1, [extents[1], extents[1]]);
@@ -235,8 +239,9 @@ class Scatter {
 
   /** Radius of a dot in pixels: smaller among many, slowly growing with the magnification. */
   get radius() {
-    const room = Math.sqrt((this.width * this.height) / Math.max(1, this.to.length / 2));
-    return clamp(0.3 * room, 1.15, 4.2) * clamp(this.view[2] ** 0.35, 0.8, 2.6);
+    const size = Math.max(1, this.to.length / 2);
+    const least = clamp(1.15 - 0.25 * Math.log10(size / 1e5), 0.9, 1.15);
+    return clamp(0.3 * Math.sqrt((this.width * this.height) / size), least, 4.2) * clamp(this.view[2] ** 0.35, 0.8, 2.6);
   }
 
   // -------------------------------------------------------------------------------------------------------------------
@@ -303,6 +308,7 @@ class Scatter {
   /** Tell which points a closed path on the screen holds. */
   choose(path, effect) {
     const scale = this.unit * this.view[2];
+    if (this.cost > SLOW_MS) this.#hold(SLOW_MS); // who waits for the rows is served before a slow frame
     const places = path.map(([x, y]) => [
       this.view[0] + (x - this.width / 2) / scale, this.view[1] + (this.height / 2 - y) / scale]);
     this.on.lasso(rowsInside(this.xy, places), effect, places);
@@ -358,6 +364,8 @@ class Scatter {
 
   #draw() {
     if (!this.width) return;
+    this.late = this.timing && this.cost > FRAME_MS;
+    if (this.late) return;
     if (this.ratio !== devicePixelRatio) this.#fit();
     this.#paintAll();
     this.on.drawn();
@@ -371,16 +379,31 @@ class Scatter {
     const scene = images || this.node.dataset.renderer === "none" ? null : this.#scene(inks);
     this.partial = Boolean(scene && scene.share < 1);
     this.node.dataset.points = this.partial ? "some" : "all";
-    const began = performance.now();
     if (!(this.layer instanceof GlLayer && this.layer.lost)) this.layer.draw(scene);
-    if (scene && scene.share === 1 && scene.order.length > MOST_GLIDING && !this.moving) {
-      this.layer.finish();
-      this.cost = performance.now() - began;
-    }
+    if (scene && scene.order.length >= MANY && !this.timing) this.#time(scene.share);
     const pen = this.#begin(this.names);
     if (!pen) return;
     if (images) this.#drawImages(pen, images, inks);
     this.#drawNames(pen, inks);
+  }
+
+  /** Draw nothing for a while. */
+  #hold(ms) {
+    if (this.timing) return;
+    this.timing = true;
+    this.holding = setTimeout(() => {
+      this.timing = false;
+      if (this.late) this.draw();
+    }, ms);
+  }
+
+  /** Measure what a frame with all points costs; frames wanted meanwhile are one frame, drawn when it is done. */
+  #time(share) {
+    this.timing = this.layer.time((ms) => {
+      this.timing = false;
+      this.cost = ms / share;
+      if (this.late) this.draw();
+    });
   }
 
   /** @returns {Scene} */
@@ -401,7 +424,7 @@ class Scatter {
       this.looks = shapeOf || sizeOf ? looksOf(shapeOf, sizeOf, size) : null;
     }
     const share = this.moving && this.cost > FRAME_MS
-      ? clamp(Math.max(FRAME_MS / this.cost, MOST_GLIDING / size)) : 1;
+      ? clamp(Math.max(FRAME_MS / this.cost, MANY / size)) : 1;
     return {
       from: this.from, to: this.to, t: this.t, frames: this.layouts, tints: this.tints, looks: this.looks,
       order: this.order, context: this.context, share, width: this.width, height: this.height, ratio: this.ratio,
@@ -534,7 +557,7 @@ class Scatter {
   release() {
     this.sizes.disconnect();
     cancelAnimationFrame(this.morph);
-    [this.telling, this.settling, this.again, this.waiting].forEach(clearTimeout);
+    [this.telling, this.settling, this.again, this.waiting, this.holding].forEach(clearTimeout);
     this.draw.cancel();
     this.drawMarks.cancel();
     this.released = true;

@@ -190,13 +190,28 @@ class GlLayer {
     if (scene.context < scene.order.length) part(scene.context, scene.order.length - scene.context, false);
   }
 
-  /** Wait until all is drawn. */
-  finish() {
-    this.gl.readPixels(0, 0, 1, 1, this.gl.RGBA, this.gl.UNSIGNED_BYTE, new Uint8Array(4));
+  /** Call `then` with the milliseconds until all is drawn, without waiting for it; false where that cannot be told. */
+  time(then) {
+    const { gl } = this;
+    if (!gl.fenceSync) return false;
+    const began = performance.now();
+    const fence = gl.fenceSync(gl.SYNC_GPU_COMMANDS_COMPLETE, 0);
+    gl.flush();
+    const look = () => {
+      if (!this.lost && gl.clientWaitSync(fence, 0, 0) === gl.TIMEOUT_EXPIRED) {
+        this.looking = setTimeout(look, 4);
+        return;
+      }
+      gl.deleteSync(fence);
+      then(performance.now() - began);
+    };
+    this.looking = setTimeout(look, 4);
+    return true;
   }
 
   /** Give the context back at once: a browser has few. */
   release() {
+    clearTimeout(this.looking);
     this.gl.getExtension("WEBGL_lose_context")?.loseContext();
   }
 }
@@ -277,7 +292,9 @@ class FlatLayer {
     pen.globalAlpha = 1;
   }
 
-  finish() {}
+  time() {
+    return false;
+  }
 
   release() {}
 }

@@ -289,7 +289,7 @@ class ScatterWidget {
 
   /** Choose rows, beside or out of those chosen before; `polygon` in the data's units. */
   choose(rows, effect = "set", polygon = []) {
-    let chosen = Int32Array.from(rows);
+    let chosen = new Int32Array(rows);
     if (effect !== "set") {
       const mask = new Uint8Array(this.count);
       for (const row of this.selection) mask[row] = 1;
