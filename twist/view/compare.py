@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 #: Contact sheets up to this size travel with the view; of larger ones the thumbnails that are looked at.
 _MOST_SHEET_BYTES = 2_000_000
 _SETTLE_S = 0.3
+_WIDTH_STEP = 40  # pixels by which a page must change before the figure is drawn anew
 
 
 class Compare(ipywidgets.VBox):
@@ -44,7 +45,7 @@ class Compare(ipywidgets.VBox):
     root
         Folder of the runs; none means that of the runs given, else the one in force.
     dark
-        Whether to draw for a dark page, until the browser tells.
+        Whether to draw for a dark page; None follows the page.
     live
         Whether to keep looking; `refresh` looks once.
 
@@ -68,8 +69,9 @@ class Compare(ipywidgets.VBox):
     """
 
     _tail: Tail | None = None
+    _parts: tuple[ipywidgets.Widget, ...] = ()
 
-    def __init__(self, runs: Any = (), *, root: Path | None = None, dark: bool = False, live: bool = True):
+    def __init__(self, runs: Any = (), *, root: Path | None = None, dark: bool | None = None, live: bool = True):
         from twist.view.widgets import LiveFigure
 
         paths = _paths_of(runs)
@@ -81,15 +83,18 @@ class Compare(ipywidgets.VBox):
             )
         self._lock = threading.RLock()
         self._records: dict[str, RunRecord] = {}
+        self._unreadable: dict[str, str] = {}
         self._drawn: Any = None
         self._paired: Any = None
         self.comparison: Comparison | None = None
-        self.table = RunsTable(self._hear, dark=dark, folder=self.listing.root.name, selected=[p.name for p in paths])
+        self._dark = dark
+        self.table = RunsTable(self._hear, folder=self.listing.root.name, selected=[p.name for p in paths])
         self.pair = RunPair()
-        self.figure = LiveFigure(overlay([], dark=dark))
+        self.figure = LiveFigure(overlay([], dark=bool(dark)))
         super().__init__([self.table, self.figure, self.pair], layout={"width": "100%"})
+        self._parts = (self.table, self.figure, self.pair)
         self._look(settle_s=0.0 if live else 60.0)
-        self.table.observe(lambda _: self._again(), ["selected", "dark", "width"])
+        self.table.observe(lambda _: self._again(), ["selected", "dark", "paper", "width", "seen"])
         self.pair.observe(lambda _: self._again(), "pair")
         self._tail = Tail(self._look, self._show_problem, name="twist-compare") if live else None
 
@@ -126,8 +131,9 @@ class Compare(ipywidgets.VBox):
         """End the thread and close every widget of the view; runs that train go on."""
         if self._tail is not None:
             self._tail.close()
-        self.listing.save()
-        for widget in (self.table, self.figure, self.pair):
+        if self._parts:
+            self.listing.save()
+        for widget in self._parts:
             widget.close()
         super().close()
 
@@ -160,12 +166,15 @@ class Compare(ipywidgets.VBox):
             self.table.notice = {"state": "error", "text": f"{', '.join(gone)}: renamed, moved or deleted meanwhile."}
             self.table.selected = [name for name in self.table.selected if name in names]
         records: dict[str, RunRecord] = {}
+        self._unreadable = {}
         for name in self.table.selected:
             try:
-                records[name] = self._records.get(name) or RunRecord(self.listing.root / name)
-                records[name].poll()
-            except (RecordError, OSError):  # its row says what is wrong
-                records.pop(name, None)
+                record = self._records.get(name) or RunRecord(self.listing.root / name)
+                record.poll()
+                assert record.recipe is not None  # read now: without one there is nothing to draw
+                records[name] = record
+            except (ConfigError, RecordError, OSError) as error:
+                self._unreadable[name] = f"{name} cannot be compared: {error}"
         self._records = records
 
     def _show_rows(self) -> None:
@@ -183,18 +192,25 @@ class Compare(ipywidgets.VBox):
             self.table.living = changed
 
     def _show_chosen(self) -> None:
-        records = list(self._records.values())
-        state = tuple((record.name, len(record.events)) for record in records), self.table.dark, self.table.width // 40
-        if state == self._drawn:
+        records, page = list(self._records.values()), self.table
+        places = [page.selected.index(name) for name in self._records]
+        dark = page.dark if self._dark is None else self._dark
+        paper = page.paper if dark == page.dark else ""
+        lines = tuple((record.name, place, len(record.events)) for record, place in zip(records, places, strict=True))
+        state = lines, tuple(self._unreadable.values()), dark, paper, page.width // _WIDTH_STEP
+        if state == self._drawn or (self._drawn is not None and not page.seen):
             return
-        self.table.differences = differences_table(records) | {"names": [record.name for record in records]}
-        self.figure.draw(overlay(records, dark=self.table.dark, width=self.table.width))
+        told = {"places": places, "names": list(page.selected), "problems": list(self._unreadable.values())}
+        page.differences = {"rows": differences_table(records), **told}
+        self.figure.draw(overlay(records, places=places, dark=dark, paper=paper, width=page.width))
+        name = "-".join(["compare", *(record.name for record in records)])[:120]
+        self.figure._config = {**self.figure._config, "toImageButtonOptions": {"filename": name, "scale": 2}}
         self._drawn = state
 
     def _show_pair(self) -> None:
         names = list(self._records)
         with self.pair.hold_sync():
-            self.pair.choices = names
+            self.pair.choices = list(self.table.selected)
             pair = list(self.pair.pair)
             if len(names) < 2:
                 more = "choose a second one" if names else "choose two"
@@ -202,9 +218,13 @@ class Compare(ipywidgets.VBox):
                     "empty", f"Two runs are held against each other here, image by image: {more} in the table."
                 )
                 return
-            if len(pair) != 2 or not set(pair) <= set(names) or pair[0] == pair[1]:
+            if len(pair) != 2 or not set(pair) <= set(self.table.selected) or pair[0] == pair[1]:
                 pair = names[:2]
                 self.pair.pair = pair
+            unreadable = next((name for name in pair if name not in self._records), None)
+            if unreadable is not None:
+                self._say_pair("error", self._unreadable[unreadable])
+                return
             records = self._records[pair[0]], self._records[pair[1]]
             state = tuple((record.name, *record.snapshot_steps()[-1:]) for record in records)
             if state == self._paired:

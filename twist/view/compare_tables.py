@@ -8,10 +8,8 @@ from typing import Any
 import numpy as np
 
 from twist.runs.comparison import Comparison, recipe_differences
-from twist.runs.config import ConfigError, Recipe
 from twist.runs.listing import Row
 from twist.runs.record import RunRecord
-from twist.runs.store import RecordError
 from twist.runs.watched import Snapshot, Watch
 from twist.view.verdicts import sign
 
@@ -56,21 +54,12 @@ def spell_value(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def differences_table(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """The fields in which the recipes differ; runs whose recipe cannot be read are named instead."""
-    recipes: list[Recipe] = []
-    problems, places = [], []
-    for place, record in enumerate(records):
-        try:
-            recipes.append(record.recipe)
-            places.append(place)
-        except (ConfigError, RecordError) as error:
-            problems.append(f"The recipe of {record.name} cannot be used: {error}")
-    rows = [
+def differences_table(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
+    """The fields in which the recipes differ, with their meaning and the value in each run."""
+    return [
         {"field": found.field, "sentence": found.sentence, "values": [spell_value(value) for value in found.values]}
-        for found in recipe_differences(recipes)
+        for found in recipe_differences([record.recipe for record in records])
     ]
-    return {"rows": rows, "places": places, "problems": problems}
 
 
 def pair_table(found: Comparison, snapshots: tuple[Snapshot, Snapshot], watch: Watch) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+import twist
 from twist.runs.bounds import log_classes
 from twist.runs.record import RunRecord
 from twist.view.labels import spread
@@ -46,7 +47,14 @@ def run_color(place: int, *, dark: bool) -> str:
     return RUN_INKS[place].color or (DARK if dark else LIGHT).text
 
 
-def overlay(records: Sequence[RunRecord], *, dark: bool = False, width: int = 0) -> go.Figure:
+def overlay(
+    records: Sequence[RunRecord],
+    *,
+    places: Sequence[int] | None = None,
+    dark: bool = False,
+    paper: str = "",
+    width: int = 0,
+) -> go.Figure:
     """The terms of up to six runs over each other, a panel for each term, and their ways through the entropy plane.
 
     Runs whose epochs have other numbers of steps are drawn over epochs; runs with other numbers of classes in shares of
@@ -56,12 +64,15 @@ def overlay(records: Sequence[RunRecord], *, dark: bool = False, width: int = 0)
     ----------
     records
         The runs, polled.
-    dark
-        Whether to draw for a dark page.
+    places
+        Place of each among those compared, from 0, which is its letter and ink; none counts them.
+    dark, paper
+        Whether to draw for a dark page, and the color of it, where it is known.
     width
         Of the page in pixels, 0 where it is not known; on narrow ones the plane goes below the terms.
     """
-    runs = [_Drawn(record, place, dark) for place, record in enumerate(records[:MOST_RUNS])]
+    places = range(len(records)) if places is None else places
+    runs = [_Drawn(record, place, dark) for record, place in zip(records, places, strict=True)]
     shares = len({run.scene.num_classes for run in runs}) > 1
     epochs = len({run.steps_per_epoch for run in runs}) > 1
     narrow = 0 < width < 760
@@ -76,11 +87,17 @@ def overlay(records: Sequence[RunRecord], *, dark: bool = False, width: int = 0)
         across, upward, height = (0.665, 1.0), (0.0, 1.0), 560
     for panel in panels[:2]:  # those below say it
         del panel.xaxis["title"]
-    places = [(columns[0], rows[0]), (columns[1], rows[0]), (columns[0], rows[1]), (columns[1], rows[1])]
-    placed = [(panel, *place) for panel, place in zip(panels, places, strict=True)]
-    figure = assemble([*placed, (plane, across, upward)], dark=dark, height=height)
+    grid = [(columns[0], rows[0]), (columns[1], rows[0]), (columns[0], rows[1]), (columns[1], rows[1])]
+    placed = [(panel, *place) for panel, place in zip(panels, grid, strict=True)]
+    figure = assemble([*placed, (plane, across, upward)], dark=dark, paper=paper, height=height)
+    figure.add_annotation(
+        text="<br>".join(_sources(runs, 2 if narrow else 4)),
+        **{"x": 0, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top", "yshift": -46},
+        **{"align": "left", "showarrow": False, "bgcolor": "rgba(0, 0, 0, 0)", "font": {"size": 9, "color": REFERENCE}},
+    )
     figure.update_layout(
-        title=_legend(runs, narrow=narrow), margin={"t": 98 + 20 * (len(runs) > 4), "b": 64, "l": 56, "r": 20}
+        title=_legend(runs, narrow=narrow),
+        margin={"t": 98 + 20 * (len(runs) > 4), "b": 84 if len(runs) > 4 or narrow else 72, "l": 56, "r": 20},
     )
     return figure
 
@@ -104,7 +121,7 @@ class _Drawn:
     """What the panels need of one run."""
 
     def __init__(self, record: RunRecord, place: int, dark: bool):
-        self.scene = Scene.of(record)
+        self.scene, self.identity = Scene.of(record), str(record.identity.get("id", "without id"))
         self.letter, self.ink, self.color = LETTERS[place], RUN_INKS[place], run_color(place, dark=dark)
         self.metrics, self.snapshots = record.metrics(), record.snapshot_metrics()
         self.steps_per_epoch = record.steps_per_epoch or 1
@@ -125,13 +142,16 @@ def _legend(runs: Sequence[_Drawn], *, narrow: bool) -> dict[str, Any]:
     per_line = 2 if narrow else 3 if len(names) > 4 else 4
     lines = ["   ".join(names[first : first + per_line]) for first in range(0, len(names), per_line)]
     words = "lines: augmented batches (faint) and their running mean; circles: watch images, not augmented"
-    note = f"<span style='font-size:11px'>{words}{_seeds(runs)}</span>"
+    note = f"<span style='font-size:11px'>{words}</span>"
     text = "<br>".join([*(f"<span style='font-size:13px'>{line}</span>" for line in lines), note])
     return {"text": text, "xref": "container", "yref": "container", "y": 1}
 
 
-def _seeds(runs: Sequence[_Drawn]) -> str:
-    return " · seeds " + ", ".join(str(run.scene.seed) for run in runs) if runs else ""
+def _sources(runs: Sequence[_Drawn], per_line: int) -> list[str]:
+    """Where the picture comes from: id, step and seed of each run, so that an exported file can be traced."""
+    words = [f"{run.letter} run {escape(run.identity)}, step {run.scene.step:,}, seed {run.scene.seed}" for run in runs]
+    words.append(f"twist {twist.__version__}")
+    return [" · ".join(words[first : first + per_line]) for first in range(0, len(words), per_line)]
 
 
 def _term_panel(

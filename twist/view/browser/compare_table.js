@@ -52,7 +52,7 @@ function render({ model, el }) {
     search.value = "";
     ask({ text: "", state: "", verdict: "", recipe: "", tag: "" });
   } });
-  const unchoose = make("button", { type: "button", text: "Compare none", onclick: () => choose([]) });
+  const unchoose = make("button", { type: "button", text: "Unselect all", onclick: () => choose([]) });
   const body = make("tbody");
   const heads = make("tr");
   const scroller = make("div", { class: "twist-runs", tabindex: "0", role: "region", "aria-label": "table of runs" },
