@@ -41,7 +41,7 @@ def test_columns_read_back_are_those_of_the_snapshots(tmp_path):
 def test_many_values_are_thinned_in_words(tmp_path):
     table = Checkpoints(read(make_run(tmp_path))).table(35, most_values=900)
     assert table["steps"] == [0, 35, 140]
-    assert table["said"] == "3 of 5 checkpoints, evenly chosen"
+    assert table["said"] == "3 of 5 checkpoints are shown, evenly chosen."
 
 
 def test_births_deaths_splits_and_merges_are_told(tmp_path):
@@ -70,7 +70,7 @@ def test_a_damaged_checkpoint_is_left_out_in_words(tmp_path):
     (path / "snapshots" / "step-000000070" / "confidence.npy").write_bytes(b"x")
     table = Checkpoints(read(path)).table()
     assert table["steps"] == [0, 35, 105, 140]
-    assert "left out as damaged: step-000000070/confidence.npy has 1 bytes" in table["said"]
+    assert "A damaged checkpoint is left out: step-000000070/confidence.npy has 1 bytes" in table["said"]
 
 
 def test_one_snapshot_needs_no_slider(tmp_path):

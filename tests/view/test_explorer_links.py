@@ -248,7 +248,8 @@ def test_a_running_run_is_followed_from_snapshot_to_snapshot(tmp_path, explore, 
     writer.close()
     until(lambda: explorer.snapshot["step"] == 150)
     assert explorer.history["steps"][-1] == 150
-    assert "showing the map of step 140 meanwhile" in explorer.status["text"]
+    until(lambda: "showing the map of step 140 meanwhile" in explorer.status["aside"])
+    assert explorer.status["state"] == "running"
     make_map(path, 150, 300)
     until(lambda: explorer.placement["step"] == 150)
     state = Status("COMPLETED")

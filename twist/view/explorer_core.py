@@ -117,10 +117,11 @@ class ExplorerCore(anywidget.AnyWidget):
         except Exception as error:  # a thread has nobody to raise to: the person sees it in the widget
             self._say("error", f"{type(error).__name__}: {error}")
 
-    def _say(self, state: str, text: str = "") -> None:
+    def _say(self, state: str, text: str = "", *, aside: str = "") -> None:
+        """Tell the state, in words above the map, or aside where they may come and go."""
         said = " ".join(filter(None, [text, *self._problems.values()]))
         told: dict[str, Any] = {"state": state, "text": said, "run": self._record.name if self._record else ""}
-        told |= {"live": self._run_status.alive, "run_state": self._run_status.state.lower()}
+        told |= {"live": self._run_status.alive, "run_state": self._run_status.state.lower(), "aside": aside}
         if told != self.status:
             self.status = told
 
@@ -176,7 +177,10 @@ class ExplorerCore(anywidget.AnyWidget):
         with self.hold_sync():
             if state.table is not None:
                 self.placement = state.table
-            self._say("waiting" if state.waits else "running" if alive and follows else "ready", state.text)
+            if alive and follows and (state.waits and self.placement.get("made") or not state.waits):
+                self._say("running", aside=state.text)  # the next map is never long in coming
+            else:
+                self._say("waiting" if state.waits else "ready", state.text)
 
     def _take_frames(self) -> None:
         """Show the aligned maps when they are made, else how far they are."""

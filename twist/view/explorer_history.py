@@ -85,17 +85,20 @@ class Checkpoints:
         followed = self._record.recipe.network.num_heads > 1
         if followed:
             assignment, second = _under_newest_names(assignment, second, num_classes)
-        said = [f"{len(whole)} of {len(steps)} checkpoints, evenly chosen"] if len(whole) < len(steps) else []
+        thinned = len(chosen) < len(steps)
+        said = [f"{len(chosen)} of {len(steps)} checkpoints are shown, evenly chosen."] if thinned else []
         if followed:
-            said.append("classes of earlier checkpoints are matched to the newest by their images")
+            said.append("Classes of earlier checkpoints are matched to the newest by their images.")
         damaged = [each for each in read if isinstance(each, str)]
         if damaged:
-            said.append(f"left out as damaged: {damaged[0]}" + (f" and {len(damaged) - 1} more" * (len(damaged) > 1)))
+            more = f" ({len(damaged) - 1} more are damaged too)" if len(damaged) > 1 else ""
+            said.append(f"A damaged checkpoint is left out: {damaged[0]}{more}.")
         top = float(np.log(num_classes)) or 1.0
         return {
             "steps": [each.step for each in whole],
             "epochs": [each.epoch for each in whole],
-            "said": "; ".join(said),
+            "said": " ".join(said),
+            "thinned": thinned,
             "assignment": as_bytes(assignment, np.uint16),
             "second": as_bytes(np.where(second < 0, 65_535, second), np.uint16),
             "entropy": _shares(np.stack([each.entropy for each in whole]) / top),

@@ -149,7 +149,7 @@ class Explorer {
     const stays = `Places are those of step ${count(placement.step)} at every checkpoint; classes, entropies and the ` +
       "gallery move.";
     const one = history && !this.frames ? motion.problem ?? stays : "";
-    this.time.say(history?.said ? `Shown are ${history.said}.` : "", waits || one);
+    this.time.say(history?.said ?? "", waits || one);
   }
 
   /** Show the table of a checkpoint; -1 is the one that the explorer was opened at. */
@@ -254,9 +254,9 @@ class Explorer {
   #made(trust) {
     const placement = this.model.get("placement");
     const made = this.frames?.made || placement.made;
-    const mean = trust ? explorerMean(trust.keys(), trust) : NaN;
-    return [placement.method === "umap" ? "" : "PCA stands in for the map.", made ? `Made as: ${made}.` : "",
-      Number.isFinite(mean) ? `Trust: ${percent(mean)} of the nearest in feature space are near on the map.` : "",
+    const mean = this.frames && trust ? explorerMean(trust.keys(), trust) : NaN;
+    return [this.model.get("status").aside, placement.method === "umap" ? "" : "PCA stands in for the map.", made ? `Made as: ${made}.` : "",
+      Number.isFinite(mean) ? `Trust here: ${percent(mean)} of the nearest in feature space.` : "",
     ].filter(Boolean).join(" ");
   }
 

@@ -73,8 +73,7 @@ class ExplorerAsks {
   /** An image through the checkpoints; of all snapshots where the kernel tells them. */
   curve(i, /** @type {History | null} */ history, /** @type {Table} */ home) {
     if (!history) return null;
-    const thinned = history.said.includes(" of ");
-    const told = thinned ? this.#ask(`history ${home.step} ${i}`, { type: "history", row: i }) : null;
+    const told = history.thinned ? this.#ask(`history ${home.step} ${i}`, { type: "history", row: i }) : null;
     if (told) return told;
     const top = Math.log(home.numClasses);
     return { steps: history.steps, assignment: history.assignment.map((column_) => column_[i]),

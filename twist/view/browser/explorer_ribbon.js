@@ -120,11 +120,13 @@ class ExplorerRibbon {
 
   /** Births, deaths, splits and merges between two checkpoints as signs below the bars. */
   #sign(change, t, x, room) {
-    const signs = [["+", change.born.length], ["−", change.died.length], ["<", change.splits.length],
-      [">", change.merges.length]].filter(([, n]) => n).map(([sign, n]) => `${sign}${n}`);
-    const fits = signs.slice(0, Math.max(1, Math.floor(room / 22)));
+    const told = [["+", "born", change.born], ["−", "died", change.died], ["<", "split", change.splits],
+      [">", "merged", change.merges]].filter(([, , ids]) => ids.length);
+    const wide = room > 62 * told.length;
+    const signs = told.map(([sign, word, ids]) => (wide ? `${ids.length} ${word}` : `${sign}${ids.length}`));
+    const fits = signs.slice(0, Math.max(1, Math.floor(room / (wide ? 50 : 22))));
     return explorerSvg("text", { class: "twist-sign", x: x.toFixed(1), y: RIBBON_HEIGHT - 4, "data-sign": String(t),
-      "text-anchor": "middle", text: fits.join(" ") + (fits.length < signs.length ? "…" : "") });
+      "text-anchor": "middle", text: fits.join(wide ? " · " : " ") + (fits.length < signs.length ? "…" : "") });
   }
 
   #spell(change, t) {

@@ -27,7 +27,8 @@
  * @typedef {object} History  Columns of every checkpoint; each is a list of arrays, one per checkpoint.
  * @property {number[]} steps
  * @property {number[]} epochs
- * @property {string} said
+ * @property {string} said  What a person must know of them.
+ * @property {boolean} thinned  Whether there are more on the disk.
  * @property {Uint16Array[]} assignment
  * @property {Uint16Array[]} second
  * @property {Float32Array[]} entropy  As shares of log C.
@@ -104,6 +105,7 @@ function explorerHistory(sent, count) {
     steps: sent.steps,
     epochs: sent.epochs,
     said: sent.said,
+    thinned: sent.thinned,
     changes: sent.changes,
     assignment: classes(sent.assignment),
     second: classes(sent.second),
