@@ -4,6 +4,7 @@
 
 const LETTERS = "ABCDEF";
 const ROW_HEIGHT = 31;
+const BRIEF_FROM = 6;
 const STATES = { CREATED: ["○", "not started"], STARTING: ["◌", "starting"], RUNNING: ["▶", "running"],
   HELD: ["⏸", "held"], STALLED: ["⚠", "stalled"], STOPPED: ["■", "stopped"], COMPLETED: ["✓", "completed"],
   INTERRUPTED: ["⚠", "interrupted"], FAILED: ["✕", "failed"], UNREADABLE: ["✕", "unreadable"] };
@@ -227,19 +228,23 @@ function render({ model, el }) {
       node.style.background = inColor(hues[place]);
       return node;
     };
-    const parts = [make("h3", { text: rows.length ? "Where the recipes differ"
-      : "The recipes are equal, field by field" })];
+    const words = rows.length > 1 ? `The recipes differ in ${rows.length} fields` : "The recipes differ in one field";
+    const parts = [make("h3", { text: rows.length ? words : "The recipes are equal, field by field" })];
+    const brief = rows.length > BRIEF_FROM; // meanings then go into tooltips, and the list scrolls
+    const key = JSON.stringify([rows, places, names, problems]);
+    if (recipes.dataset.key === key) return; // what is scrolled stays where it is
+    recipes.dataset.key = key;
     if (rows.length) {
       const head = make("tr", {}, make("th", { scope: "col", text: "field" }),
         ...places.map((place) => make("th", { scope: "col" }, badge(place), ` ${names[place]}`)));
       const lines = rows.map(({ field, sentence, values }) => {
         const usual = mostCommon(values);
-        return make("tr", {}, make("th", { scope: "row" }, make("code", { text: field }),
-          make("span", { class: "twist-facts", text: sentence })),
+        return make("tr", { title: sentence }, make("th", { scope: "row" }, make("code", { text: field }),
+          ...(brief ? [] : [make("span", { class: "twist-facts", text: sentence })])),
           ...values.map((value) => make("td", { text: value, "data-odd": String(usual !== null && value !== usual) })));
       });
-      parts.push(make("div", { class: "twist-scroll" }, make("table", {}, make("thead", {}, head), make("tbody", {},
-        ...lines))));
+      const scroll = { class: "twist-scroll", tabindex: "0", role: "region", "aria-label": "fields that differ" };
+      parts.push(make("div", scroll, make("table", {}, make("thead", {}, head), make("tbody", {}, ...lines))));
     }
     recipes.replaceChildren(...parts, ...problems.map((text) => make("p", { class: "twist-note", text })));
   }
