@@ -126,6 +126,7 @@ class TwistScatter(anywidget.AnyWidget):
         equal: bool | None = None,
         **traits: Any,
     ):
+        self._unlink: list[Callable[[], None]] = []  # first: a scatter refused below is closed all the same
         if (x is None) == (frames is None):
             both = "both x and frames" if frames is not None else "neither x nor frames"
             raise ConfigError(f"TwistScatter is given {both}: pass xy of shape [N, 2], or frames of shape [T, N, 2]")
@@ -138,7 +139,6 @@ class TwistScatter(anywidget.AnyWidget):
         count = self._count = placed["points"]["count"]
         self._names = (color_name, unit, None if names is None else list(names))
         self._sheet = sheets_of(images, count)
-        self._unlink: list[Callable[[], None]] = []
         super().__init__(
             **placed,
             coloring=self._coloring(color),

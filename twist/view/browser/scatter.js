@@ -241,7 +241,8 @@ class Scatter {
   get radius() {
     const size = Math.max(1, this.to.length / 2);
     const least = clamp(1.15 - 0.25 * Math.log10(size / 1e5), 0.9, 1.15);
-    return clamp(0.3 * Math.sqrt((this.width * this.height) / size), least, 4.2) * clamp(this.view[2] ** 0.35, 0.8, 2.6);
+    const room = Math.sqrt((this.width * this.height) / size);
+    return clamp(0.3 * room, least, 4.2) * clamp(this.view[2] ** 0.35, 0.8, 2.6);
   }
 
   // -------------------------------------------------------------------------------------------------------------------
