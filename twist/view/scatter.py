@@ -6,6 +6,8 @@ that a person does is answered in the browser (the folder ``browser``), also whi
 
 from __future__ import annotations
 
+import base64
+import json
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -15,11 +17,13 @@ import numpy as np
 import traitlets
 
 from twist.runs.config import ConfigError
-from twist.view.browser import script, style
+from twist.view.browser import ALONE, script, style
 from twist.view.rows import Rows
 from twist.view.scatter_columns import Frame, coloring, further_columns, layouts, markers, positions
 from twist.view.scatter_images import sheets_of
 
+_SCRIPT = script("dom", "thumbnails", "scatter", "scatter_widget")
+_STYLE = style("base", "scatter", "scatter_widget")
 _TILES_AT_ONCE = 512
 _LINKED = {"selection": ["selection", "selected_polygon"], "hover": ["hovered"], "view": ["map_view"]}
 
@@ -89,8 +93,8 @@ class TwistScatter(anywidget.AnyWidget):
     >>> scatter.close()
     """
 
-    _esm = script("dom", "thumbnails", "scatter", "scatter_widget")
-    _css = style("base", "scatter", "scatter_widget")
+    _esm = _SCRIPT
+    _css = _STYLE
 
     points = traitlets.Dict().tag(sync=True)
     coloring = traitlets.Dict().tag(sync=True)
@@ -212,6 +216,19 @@ class TwistScatter(anywidget.AnyWidget):
             return found
         return jscatter.Scatter(data=table, x="x", y="y", color_by="color")
 
+    def to_html(self) -> str:
+        """The scatter as a self-contained piece of HTML: no kernel and no network; its points show no thumbnails."""
+        values = {name: getattr(self, name) for name in TwistScatter.class_own_traits(sync=True)}
+        values |= {"selection": self.selection.astype("<i4").tobytes(), "thumbnails": False}
+        # "<" never appears: a name such as "</script>" ends nothing
+        data = json.dumps(values, default=_base64, allow_nan=False).replace("<", "\\u003c")
+        identity = f"twist-{secrets.token_hex(6)}"
+        return (
+            f'<div id="{identity}"><script type="application/json">{data}</script></div>\n'
+            f"<style>{_STYLE}</style>\n"
+            f'<script type="module">{_SCRIPT}{ALONE}\nrenderAlone(document.getElementById("{identity}"));</script>\n'
+        )
+
     def close(self) -> None:
         """End the widget, and its links to others."""
         for end in self._unlink:
@@ -275,6 +292,10 @@ class TwistScatter(anywidget.AnyWidget):
             self.send({**head, "problem": f"No image: {type(error).__name__}: {error}"})
             return
         self.send({**head, "columns": sheet.columns, "tile": sheet.tile, "mime": sheet.mime}, [sheet.content])
+
+
+def _base64(value: bytes) -> dict[str, str]:
+    return {"base64": base64.b64encode(value).decode("ascii")}
 
 
 def link(*scatters: TwistScatter, selection: bool = True, hover: bool = True, view: bool = True) -> Callable[[], None]:
