@@ -11,6 +11,7 @@ import types
 import weakref
 from pathlib import Path
 
+import ipywidgets.widgets.widget as widgets
 import pytest
 from synthetic import make_run
 
@@ -434,6 +435,7 @@ def test_an_error_while_looking_is_shown_and_goes_away(tmp_path, monkeypatch):
 
 def test_twenty_monitors_opened_and_closed_leave_nothing(tmp_path):
     path, left = make_run(tmp_path, num_samples=20), []
+    before = set(widgets._instances)
     for _ in range(20):
         monitor = RunMonitor(path)
         left += [weakref.ref(monitor), weakref.ref(monitor.figure), weakref.ref(monitor.board)]
@@ -441,6 +443,7 @@ def test_twenty_monitors_opened_and_closed_leave_nothing(tmp_path):
     del monitor
     gc.collect()
     assert [each() for each in left if each() is not None] == []
+    assert set(widgets._instances) - before == set()
     assert not any(thread.name == "twist-monitor" for thread in threading.enumerate())
 
 

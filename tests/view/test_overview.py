@@ -58,7 +58,7 @@ def test_all_pictures_over_steps_share_their_axis_and_leave_room_for_the_labels(
     assert layout.xaxis.range[1] > 1.2 * 140
 
 
-@pytest.mark.parametrize("width", [300, 600, 719, 720, 900, 1400, 1560, 2400, 0])
+@pytest.mark.parametrize("width", [300, 600, 859, 860, 1400, 1560, 2400, 0])
 def test_pictures_never_overlap_and_stay_on_the_page(width):
     placed = arrangement(width)
     cells = list(placed.cells.values())

@@ -198,7 +198,8 @@ class RunMonitor(ipywidgets.VBox):
         if self.moment is not None:
             self.moment.unobserve(self._on_moment, "step")
             self.moment = None  # closing again, as when it is forgotten, is no error
-        for widget in self._parts:
+        layouts = [self.layout, self.board.layout] if self._parts else []  # the figure's own is plotly's
+        for widget in (*self._parts, *layouts):
             widget.close()
         super().close()
 
@@ -286,7 +287,7 @@ class RunMonitor(ipywidgets.VBox):
         if seen.status.alive and self._lag is not None:
             facts.append(f"drawn {self._lag:.1f} s after the newest line was written")
         if not seen.status.alive:
-            facts.append(f"this view looks every {REST_S:.0f} s, because the run does not train")
+            facts.append(f"looks are {REST_S:.0f} s apart while the run rests")
         return " · ".join(facts)
 
     def _set_pace(self) -> None:

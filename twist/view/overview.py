@@ -59,17 +59,17 @@ def arrangement(width: int) -> Arrangement:
 
     Examples
     --------
-    >>> [len({cell.left for cell in arrangement(width).cells.values()}) for width in (600, 900, 1400, 1800)]
+    >>> [len({cell.left for cell in arrangement(width).cells.values()}) for width in (700, 900, 1400, 1800)]
     [1, 2, 2, 3]
     """
     width = width or _UNKNOWN_WIDTH
     rows: list[tuple[tuple[str, ...], int]]
     if width >= 1560:
         rows = [(("terms", "plane", "pulls"), 320), (("entropies", "usage", "speed"), 260)]
-    elif width >= 720:
+    elif width >= 860:
         rows = [(("terms", "plane"), 310), (("entropies", "usage"), 230), (("pulls", "speed"), 170)]
     else:
-        heights = {"terms": 290, "plane": 290, "entropies": 220, "usage": 220, "pulls": 170, "speed": 150}
+        heights = {"terms": 280, "plane": 300, "entropies": 200, "usage": 200, "pulls": 150, "speed": 130}
         rows = [((name,), height) for name, height in heights.items()]
     columns = len(rows[0][0])
     inner = max(240.0, width - _LEFT - _RIGHT)
@@ -203,7 +203,7 @@ def speed_panel(metrics: pd.DataFrame, pauses: Sequence[tuple[str, int]], scene:
     references = [Reference(median, f"median {median:,.0f}")] if len(y) else []
     panel = lines_panel(
         "How fast it trains",
-        f"each image counts once, however many views it has; N = {scene.batch_size:,} a step",
+        f"an image counts once, whatever its views; N = {scene.batch_size:,} a step",
         [Line("images/s", x, y, PALETTE[5])],
         Axis("images per second", 0, top, ",.0f"),
         references,
@@ -254,7 +254,7 @@ def _plane(
         panels["plane"] = entropy.strip_panel(metrics, snapshots, scene, step=step)
         panels["plane"].title = "Where the run stands: the strip in reach"
         entropy.name_ends(panels["plane"], scene)
-        panels["inset"] = entropy.locator_panel(metrics, snapshots, scene)
+        panels["inset"] = entropy.locator_panel(metrics, scene, named=width > 400)
     else:
         room = room._replace(width=width, height=height)
         panels["plane"] = entropy.plane_panel(metrics, snapshots, scene, room, step=step)

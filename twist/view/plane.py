@@ -117,7 +117,7 @@ def name_ends(panel: Panel, scene: Scene) -> None:
     panel.note_at("<b>uniform</b> collapse", x=panel.xaxis["range"][1], xanchor="right", **above)
 
 
-def locator_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene) -> Panel:
+def locator_panel(metrics: pd.DataFrame, scene: Scene, *, named: bool) -> Panel:
     """The whole plane as a small picture: the triangle, the strip in reach, and the run in it."""
     top, edge = log_classes(scene.num_classes), attainable(scene)
     bare = {"showgrid": False, "showticklabels": False, "ticks": "", "showline": False, "fixedrange": True}
@@ -141,7 +141,8 @@ def locator_panel(metrics: pd.DataFrame, snapshots: pd.DataFrame, scene: Scene) 
             "hoverinfo": "skip",
         }
     )
-    panel.note_at("the whole plane", x=1.06 * top, y=0.06 * top, size=10, xanchor="right")
+    if named:
+        panel.note_at("the whole plane", x=1.06 * top, y=0.06 * top, size=10, xanchor="right")
     return panel
 
 
