@@ -16,19 +16,23 @@ pytestmark = pytest.mark.browser
 CELL = "import twist\nexplorer = twist.ClassExplorer('synthetic')\nexplorer"
 
 
-@pytest.fixture(scope="module")
-def page(lab, open_page):
-    """A notebook with the explorer of a run whose map is made."""
-    path = make_run(lab.runs, name="synthetic")
-    angle = 2 * np.pi * (np.arange(300) % 10) / 10
-    noise = np.random.default_rng(0).standard_normal((2, 300)) * 0.15
+def place(path, count: int, step: int = 140) -> None:
+    """A map of a run of `make_run`, as UMAP would leave it."""
+    angle = 2 * np.pi * (np.arange(count) % 10) / 10
+    noise = np.random.default_rng(0).standard_normal((2, count)) * 0.15
     x, y = (np.stack([np.cos(angle), np.sin(angle)]) + noise).astype(np.float32)
     facts = {"method": "umap", "metric": "cosine", "n_neighbors": 15, "min_dist": 0.1, "seed": 0}
     write_sealed_folder(
-        path / "layouts" / "step-000000140",
+        path / "layouts" / f"step-{step:09d}",
         {"umap_x.npy": npy_bytes(x), "umap_y.npy": npy_bytes(y)},
-        {"step": 140, "points": 300, "of": 300, **facts},
+        {"step": step, "points": count, "of": count, **facts},
     )
+
+
+@pytest.fixture(scope="module")
+def page(lab, open_page):
+    """A notebook with the explorer of a run whose map is made."""
+    place(make_run(lab.runs, name="synthetic"), 300)
     lab.write("explorer.ipynb", [CELL])
     page = open_page()
     lab.open(page, "explorer.ipynb")
@@ -99,7 +103,70 @@ def test_the_explorer_answers_while_the_kernel_works(page, explorer):
     expect(explorer.locator(".twist-tile").first).to_have_attribute("aria-label", re.compile("class 5,"))
 
 
-def test_a_reload_of_the_page_keeps_the_view(page, explorer):
+def test_the_slider_moves_while_the_kernel_works_and_other_views_follow(page, explorer):
+    page.evaluate(
+        "() => { [...window.jupyterapp.shell.widgets('main')][0].sessionContext.session.kernel"
+        ".requestExecute({ code: 'import time; time.sleep(3)' }); }"
+    )
+    explorer.get_by_label("Checkpoint", exact=True).fill("1")
+    expect(explorer).to_have_attribute("data-step", "35", timeout=2000)
+    linked = "from twist.view.moment import moment_of; moment = moment_of(explorer._record.path); "
+    for _ in range(50):
+        if ask(page, f"{linked}print(moment.step, explorer.shown_step)") == "35 35":
+            break
+        page.wait_for_timeout(200)
+    ask(page, f"{linked}moment.step = 71")  # no snapshot's step: the nearest is shown
+    expect(explorer).to_have_attribute("data-step", "70")
+    ask(page, f"{linked}moment.step = -1")
+    expect(explorer).to_have_attribute("data-step", "140")
+
+
+def test_a_name_written_in_the_page_is_kept_with_the_run(lab, page, explorer):
+    explorer.get_by_role("button", name="Class 6:").click()
+    expect(explorer.locator(".twist-gallery h3")).to_contain_text("Class 6 ·")
+    field = explorer.get_by_label("Name of the class")
+    field.fill("<i>bars</i>")
+    field.press("Enter")
+    expect(explorer.locator(".twist-class[data-class='6']")).to_contain_text("<i>bars</i>")
+    assert "<i>bars</i>" in (lab.runs / "synthetic" / "class_names.json").read_text()
+    field.fill("")
+    field.press("Enter")
+    expect(explorer.locator(".twist-class[data-class='6'] b")).to_have_text("6")
+
+
+def test_an_export_says_where_it_lies(lab, page, explorer):
+    explorer.get_by_label("Export").select_option("parquet")
+    expect(explorer.locator(".twist-told")).to_have_text(
+        "Written to synthetic/exports/synthetic-step140-classes.parquet."
+    )
+    assert (lab.runs / "synthetic" / "exports" / "synthetic-step140-classes.parquet").is_file()
+
+
+def test_images_close_to_one_are_asked_of_the_kernel(page, explorer):
+    ask(page, "explorer.selected_class = -1; explorer.selected_samples = [7]")
+    expect(explorer.locator(".twist-inspector")).to_have_attribute("data-sample", "7")
+    neighbors = explorer.locator(".twist-neighbors .twist-tile")
+    expect(neighbors).to_have_count(12)
+    code = (
+        "import numpy as np; f = np.asarray(explorer._snapshot.features, np.float32); "
+        "f /= np.linalg.norm(f, axis=1, keepdims=True); o = np.argsort(-(f @ f[7])); print(*o[o != 7][:12])"
+    )
+    expected = ask(page, code).split()
+    assert [tile.get_attribute("data-sample") for tile in neighbors.all()] == expected
+    explorer.get_by_label("Order of the images").select_option("close")
+    expect(explorer.locator(".twist-gallery .twist-tile").nth(1)).to_have_attribute("data-sample", expected[0])
+    explorer.get_by_label("Order of the images").select_option("most")
+    explorer.locator(".twist-map canvas").last.press("Escape")
+
+
+def test_a_column_of_ones_own_colors_the_map(page, explorer):
+    ask(page, "explorer.add_column('row', range(300), unit='rows'); explorer.color_by = 'row'")
+    expect(explorer).to_have_attribute("data-color-by", "row")
+    expect(explorer.locator(".twist-legend")).to_contain_text("299 rows")
+    ask(page, "explorer.color_by = 'class'")
+
+
+def test_a_reload_of_the_page_keeps_the_view(lab, page, explorer):
     explorer.get_by_role("button", name="Class 2:").click()
     explorer.get_by_label("Color of the points").select_option("label")
     explorer.get_by_label("Zoom in").click()
@@ -111,6 +178,7 @@ def test_a_reload_of_the_page_keeps_the_view(page, explorer):
     command(page, "docmanager:save")
     page.reload()
     wait_for_kernel(page)
+    assert "Static copy of synthetic at step 140" in (lab.root / "explorer.ipynb").read_text()
     again = page.locator(".twist-explorer")
     expect(again).to_have_attribute("data-selected-class", "2", timeout=60_000)
     expect(again).to_have_attribute("data-color-by", "label")
@@ -137,3 +205,34 @@ def test_a_snapshot_that_is_not_there_is_told_in_the_widget(lab, open_page, expl
     command(page, "notebook:run-all-cells")
     note = page.locator(".twist-explorer[data-state=error] .twist-note")
     expect(note).to_contain_text("no snapshot at step 41", timeout=60_000)
+
+
+def test_a_lasso_around_fifty_thousand_images_reaches_python_at_once(lab, open_page, explorer):
+    place(make_run(lab.runs, name="large", num_samples=50_000, snapshots=1), 50_000, step=0)
+    watch = "explorer.observe(lambda change: heard.append((time.time(), len(change.new))), 'selected_samples')"
+    cell = f"import time, twist\nheard = []\nexplorer = twist.ClassExplorer('large')\n{watch}\nexplorer"
+    lab.write("large.ipynb", [cell])
+    page = open_page()
+    lab.open(page, "large.ipynb")
+    command(page, "notebook:run-all-cells")
+    large = page.locator(".twist-explorer")
+    expect(large).to_have_attribute("data-state", "ready", timeout=60_000)
+    expect(large.locator(".twist-tile")).not_to_have_count(0)
+    canvas = large.locator(".twist-map canvas").last
+    box = canvas.bounding_box()
+    page.evaluate("() => addEventListener('pointerup', () => { window.released = Date.now() / 1000; }, true)")
+    took = []
+    for far in (0.5, 0.9, 0.98):
+        page.keyboard.down("Shift")
+        page.mouse.move(box["x"] + 3, box["y"] + 3)
+        page.mouse.down()
+        right, bottom = box["x"] + far * box["width"], box["y"] + 0.98 * box["height"]
+        for x, y in ((right, box["y"] + 3), (right, bottom), (box["x"] + 3, bottom), (box["x"] + 3, box["y"] + 3)):
+            page.mouse.move(x, y, steps=2)
+        page.mouse.up()
+        page.keyboard.up("Shift")
+        page.wait_for_timeout(1500)
+        at, rows = ask(page, "print(*heard[-1])").split()
+        took.append(float(at) - page.evaluate("() => window.released"))
+    assert int(rows) > 45_000
+    assert min(took) <= 0.2, took

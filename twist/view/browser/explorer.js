@@ -22,6 +22,7 @@ class Explorer {
     this.tiles = tilesOf(model);
     this.build(el);
     this.update = coalesce(() => this.#update());
+    this.drawPanels = coalesce(() => this.#drawPanels());
     EXPLORER_TRAITS.forEach((name) => model.on(`change:${name}`, this.update));
     this.themes = new MutationObserver(() => this.map.redraw());
     this.themes.observe(document.body, { attributes: true });
@@ -214,23 +215,34 @@ class Explorer {
     this.map.marks.setAttribute("aria-label", `Map of ${count(table.count)} images in ${this.rows.length} classes, ` +
       `${count(shown.length)} highlighted. Arrow keys walk from image to image, Enter selects.`);
     this.#paint(channel, shape, trust, palette);
-    this.tools.draw({ status: model.get("status"), table, rows: this.rows, added, lacks, color: by,
+    const common = { table, shown, title, active, pinned, chosen, colors, nameOf: this.nameOf, isOdd: this.isOdd,
+      describe: this.describe, thumbnails: this.thumbnails, channel, history: this.history };
+    const closeness = pinned >= 0 ? this.asks.closeness(pinned, table, order === "close") : null;
+    this.gallery.draw({ ...common, torn: selection.torn, order, names: model.get("class_names"), closeness });
+    this.hover(this.hovered);
+    this.later = { common, shape, lacks, trust, palette, added };
+    this.drawPanels();
+  }
+
+  /** What may come a frame later than map and gallery. */
+  #drawPanels() {
+    const { common, shape, lacks, trust, palette, added } = this.later;
+    const { table, channel, pinned, chosen, colors } = common;
+    const { selection, model, asks } = this;
+    this.tools.draw({ status: model.get("status"), table, rows: this.rows, added, lacks, color: channel.name,
       shape: shape ? model.get("shape_by") : "none", trust: model.get("trust_overlay"),
       placement: model.get("placement"), made: this.#made(trust) });
     this.legend.draw(channel, shape);
-    const common = { table, shown, title, active, pinned, chosen, colors, nameOf: this.nameOf, isOdd: this.isOdd,
-      describe: this.describe, thumbnails: this.thumbnails, channel };
-    const closeness = pinned >= 0 ? this.asks.closeness(pinned, table, order === "close") : null;
-    this.gallery.draw({ ...common, torn: selection.torn, order, names: model.get("class_names"),
-      closeness });
-    if (pinned >= 0) this.inspector.drawImage(pinned, { ...common, neighbors: this.asks.near(pinned, table),
-      curve: this.asks.curve(pinned, this.history, this.home) });
-    else this.inspector.drawSelection({ ...common, labelColors: palette.labels, history: this.history,
-      warning: this.asks.warning(selection, table) });
+    if (pinned >= 0) {
+      this.inspector.drawImage(pinned, { ...common, neighbors: asks.near(pinned, table),
+        curve: asks.curve(pinned, this.history, this.home) });
+    } else {
+      const warning = asks.warning(selection, table);
+      this.inspector.drawSelection({ ...common, labelColors: palette.labels, warning });
+    }
     this.histogram.draw(table, selection.mask, selection.mask !== null);
-    this.classes.draw(this.rows, table, colors, chosen, this.nameOf); // last: the room left for it is known now
     if (this.history) this.time.ribbon.show({ at: this.time.t, chosen, colors, nameOf: this.nameOf });
-    this.hover(this.hovered);
+    this.classes.draw(this.rows, table, colors, chosen, this.nameOf); // last: the room left for it is known now
   }
 
   /** Colors, names and shapes of the map. */
@@ -254,7 +266,7 @@ class Explorer {
   #made(trust) {
     const placement = this.model.get("placement");
     const made = this.frames?.made || placement.made;
-    const mean = this.frames && trust ? explorerMean(trust.keys(), trust) : NaN;
+    const mean = this.frames && trust ? explorerMeanOfAll(trust) : NaN;
     return [this.model.get("status").aside, placement.method === "umap" ? "" : "PCA stands in for the map.", made ? `Made as: ${made}.` : "",
       Number.isFinite(mean) ? `Trust here: ${percent(mean)} of the nearest in feature space.` : "",
     ].filter(Boolean).join(" ");
@@ -310,6 +322,7 @@ class Explorer {
     EXPLORER_TRAITS.forEach((name) => this.model.off(`change:${name}`, this.update));
     this.asks.release();
     this.update.cancel();
+    this.drawPanels.cancel();
     clearTimeout(this.telling);
     this.themes.disconnect();
     this.lighting.removeEventListener("change", this.relight);

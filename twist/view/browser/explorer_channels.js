@@ -45,14 +45,21 @@ function explorerChannel(name, /** @type {Table} */ table, { classes, labels, ra
   const title = EXPLORER_COLORS[name] ?? name;
   const category = (values, names, colors) => {
     const palette = [...colors, EXPLORER_GRAY];
-    const colorOf = Uint16Array.from(values, (k) => (k < 0 || k >= colors.length ? colors.length : k));
+    const colorOf = new Uint16Array(values.length);
+    for (let i = 0; i < values.length; i++) {
+      colorOf[i] = values[i] < 0 || values[i] >= colors.length ? colors.length : values[i];
+    }
     return { name, title, kind: "category", palette, colorOf, names, values, ticks: [], hint: "",
       spell: (i) => names[values[i]] ?? "none" };
   };
   const number = (values, low, high, ticks, spell) => {
     const steps = ramp(anchors);
-    const colorOf = Uint16Array.from(values, (value) => (Number.isFinite(value)
-      ? Math.round(clamp((value - low) / (high - low || 1)) * (steps.length - 1)) : steps.length));
+    const colorOf = new Uint16Array(values.length);
+    const scale = (steps.length - 1) / (high - low || 1);
+    for (let i = 0; i < values.length; i++) {
+      colorOf[i] = Number.isFinite(values[i]) ? Math.round(clamp((values[i] - low) * scale, 0, steps.length - 1))
+        : steps.length;
+    }
     return { name, title, kind: "number", palette: [...steps, EXPLORER_GRAY], colorOf, names: [], values, ticks,
       hint: EXPLORER_HINTS[name] ?? "", spell: (i) => (Number.isFinite(values[i]) ? spell(values[i]) : "none") };
   };

@@ -43,7 +43,7 @@ class ExplorerHistogram {
       ...(mask ? bars(mine, selected || 1, tallest, "twist-mine") : []));
     const ticks = ["0", (this.top / 2).toFixed(2), `log ${table.numClasses} = ${this.top.toFixed(2)} nats`];
     this.ticks.replaceChildren(...ticks.map((text) => make("span", { text })));
-    const mean = nats(explorerMean(table.entropy.keys(), table.entropy));
+    const mean = nats(explorerMeanOfAll(table.entropy));
     this.svg.setAttribute("aria-label", `Sample entropies of ${count(table.count)} images, mean ${mean}; arrow keys ` +
       "move a range, Shift widens it, Enter selects it");
     this.#mark();

@@ -75,8 +75,8 @@ class ExplorerInspector {
     if (!history || history.steps.length < 2) return "";
     const plot = new ExplorerCurve(history.steps, table);
     const top = Math.log(table.numClasses) || 1;
-    const mean = (chosen) => history.entropy.map((column_) => top * explorerMean(chosen(column_), column_));
-    const [mine, all] = [mean(() => rows), mean((column_) => column_.keys())];
+    const all = history.entropy.map((values) => top * explorerMeanOfAll(values));
+    const mine = rows ? history.entropy.map((values) => top * explorerMean(rows, values)) : all;
     const others = active ? [plot.line(all, "twist-curve twist-others")] : [];
     return plot.figure(`Mean: ${plot.spell(mine)}`, 0, `mean entropy, 0 to log ${table.numClasses}${
       active ? " (dashed: of all)" : ""}`, ...others, plot.line(mine));
@@ -86,21 +86,21 @@ class ExplorerInspector {
   drawSelection(state) {
     const { table, shown, title, colors, labelColors, nameOf, active, warning } = state;
     delete this.node.dataset.sample;
-    const everyone = table.entropy.map((_, i) => i);
-    const rows = active ? shown : everyone;
+    const rows = active ? shown : null;
+    const size = rows ? rows.length : table.count;
     const head = make("header", {}, make("h3", { text: active ? `${title}: what these share` : "All images" }));
-    if (!rows.length) {
+    if (!size) {
       this.node.replaceChildren(head, make("p", { class: "twist-quiet", text: "No image is selected." }));
       return;
     }
-    const parts = [this.#shares("classes", explorerTally(rows, table.assignment), rows.length, nameOf, colors,
+    const parts = [this.#shares("classes", explorerTally(rows, table.assignment), size, nameOf, colors,
       (id) => this.on.choose(id))];
     if (table.labels) {
       const spell = (label) => (label < 0 ? "unlabeled" : table.labelNames[label]);
-      parts.push(this.#shares("labels", explorerTally(rows, table.labels), rows.length, spell, labelColors));
+      parts.push(this.#shares("labels", explorerTally(rows, table.labels), size, spell, labelColors));
     }
     const line = (name, values, words) => {
-      const [mine, all] = [explorerMean(rows, values), explorerMean(everyone, values)];
+      const [mine, all] = [rows ? explorerMean(rows, values) : explorerMeanOfAll(values), explorerMeanOfAll(values)];
       const against = active ? make("span", { class: "twist-quiet", text: ` against ${words(all)} of all` }) : "";
       return [make("dt", { text: name }), make("dd", {}, make("b", { text: words(mine) }), against)];
     };

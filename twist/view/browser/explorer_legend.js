@@ -26,7 +26,7 @@ class ExplorerLegend {
   }
 
   #chips(channel) {
-    const counts = new Map(explorerTally(channel.values.keys(), channel.values));
+    const counts = new Map(explorerTally(null, channel.values));
     this.present = channel.names.map((_, k) => k).filter((k) => counts.get(k));
     const shown = this.present.length > this.most
       ? [...this.present].sort((a, b) => counts.get(b) - counts.get(a)).slice(0, this.most) : this.present;

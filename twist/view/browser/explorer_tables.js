@@ -183,20 +183,34 @@ function explorerAnchors(group, numGroups, xy) {
   });
 }
 
-/** How many of some rows fall into each group, largest first, as `[group, count]`. @returns {[number, number][]} */
-function explorerTally(rows, group) {
+/** How many of some rows, or of all, fall into each group, largest first, as `[group, count]`. @returns {[number, number][]} */
+function explorerTally(/** @type {ArrayLike<number> | null} */ rows, group) {
   const tally = new Map();
-  for (const i of rows) tally.set(group[i], (tally.get(group[i]) || 0) + 1);
+  const size = rows ? rows.length : group.length;
+  for (let k = 0; k < size; k++) {
+    const value = group[rows ? rows[k] : k];
+    tally.set(value, (tally.get(value) || 0) + 1);
+  }
   return [...tally].sort((a, b) => b[1] - a[1] || a[0] - b[0]);
 }
 
-/** Mean of a column over rows, what is not finite left out. */
-function explorerMean(rows, values) {
+/** Mean of a column over rows, or over all; what is not finite is left out. */
+function explorerMean(/** @type {ArrayLike<number> | null} */ rows, values) {
   let [sum, n] = [0, 0];
-  for (const i of rows) {
-    if (!Number.isFinite(values[i])) continue;
-    sum += values[i];
+  const size = rows ? rows.length : values.length;
+  for (let k = 0; k < size; k++) {
+    const value = values[rows ? rows[k] : k];
+    if (!Number.isFinite(value)) continue;
+    sum += value;
     n += 1;
   }
   return sum / n;
+}
+
+const explorerMeans = new WeakMap(); // of whole columns, which do not change
+
+/** Mean of a whole column, worked out once. */
+function explorerMeanOfAll(values) {
+  if (!explorerMeans.has(values)) explorerMeans.set(values, explorerMean(null, values));
+  return explorerMeans.get(values);
 }
