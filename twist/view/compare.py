@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,14 +22,15 @@ from twist.view.compare_tables import differences_table, pair_table, row_table
 from twist.view.explorer_tables import watch_table
 from twist.view.overlays import MOST_RUNS, overlay
 from twist.view.scene import run_path
-from twist.view.widgets import Tail
+from twist.view.widgets import Tail, span
 
 if TYPE_CHECKING:
     import pandas as pd
 
 #: Contact sheets up to this size travel with the view; of larger ones the thumbnails that are looked at.
 _MOST_SHEET_BYTES = 2_000_000
-_SETTLE_S = 0.3
+_SETTLE_S = 0.4
+_DRAWING = 0.15  # share of the time that may go into drawing runs that train
 _WIDTH_STEP = 40  # pixels by which a page must change before the figure is drawn anew
 
 
@@ -85,6 +87,7 @@ class Compare(ipywidgets.VBox):
         self._records: dict[str, RunRecord] = {}
         self._unreadable: dict[str, str] = {}
         self._drawn: Any = None
+        self._draw_again = 0.0
         self._paired: Any = None
         self.comparison: Comparison | None = None
         self._dark = dark
@@ -156,8 +159,8 @@ class Compare(ipywidgets.VBox):
                 self.listing.settle(settle_s)
                 self._show_rows()
             if self._tail is not None:  # a folder of thousands is looked at less often
-                living = any(row.alive for row in rows) or not all(row.settled for row in rows)
-                self._tail.period_s = 1.0 if living and len(rows) < 500 else 3.0
+                busy = any(row.alive or not row.settled for row in self.listing.rows if row.state != "UNREADABLE")
+                self._tail.period_s = 1.0 if busy else 3.0
 
     def _choose(self, names: list[str]) -> None:
         """Hold readers of the selected runs, and let go of runs that are gone."""
@@ -200,12 +203,21 @@ class Compare(ipywidgets.VBox):
         state = lines, tuple(self._unreadable.values()), dark, paper, page.width // _WIDTH_STEP
         if state == self._drawn or (self._drawn is not None and not page.seen):
             return
+        began = time.monotonic()
+        only_new_lines = self._drawn is not None and self._look_of(self._drawn) == self._look_of(state)
+        if only_new_lines and began < self._draw_again:
+            return
         told = {"places": places, "names": list(page.selected), "problems": list(self._unreadable.values())}
         page.differences = {"rows": differences_table(records), **told}
         self.figure.draw(overlay(records, places=places, dark=dark, paper=paper, width=page.width))
         name = "-".join(["compare", *(record.name for record in records)])[:120]
         self.figure._config = {**self.figure._config, "toImageButtonOptions": {"filename": name, "scale": 2}}
-        self._drawn = state
+        self._drawn, self._draw_again = state, began + (time.monotonic() - began) / _DRAWING
+
+    @staticmethod
+    def _look_of(state: Any) -> Any:
+        """What a figure was drawn for, but for the numbers of lines in the logs."""
+        return [line[:2] for line in state[0]], state[1:]
 
     def _show_pair(self) -> None:
         names = list(self._records)
@@ -309,12 +321,23 @@ class Compare(ipywidgets.VBox):
     def static_html(self) -> str:
         """The runs compared, as tables of HTML that need neither kernel nor script."""
         with self._lock:
-            chosen = [row for row in self.listing.rows if row.name in self._records]
-            return static_html(chosen, self.table.differences, self.comparison)
+            rows = {row.name: row for row in self.listing.rows}
+            places = [self.table.selected.index(name) for name in self._records]
+            chosen = [rows[name] for name in self._records if name in rows]
+            return static_html(chosen, list(self._records.values()), places, self.table.differences, self.comparison)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
         return {**bundle, "text/html": self.static_html(), "text/plain": repr(self)}
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and below it, folded, a static copy that a saved notebook keeps."""
+        from IPython.display import display
+
+        display(self._repr_mimebundle_(), raw=True)
+        summary = span(f"Static copy of {repr(self)}, kept in the notebook", "opacity:.72", tag="summary")
+        folded = f"<details>{summary}{self.static_html()}</details>"
+        display({"text/html": folded, "text/plain": f"static copy of {self!r}"}, raw=True)
 
 
 def _paths_of(runs: Any) -> list[Path]:

@@ -99,14 +99,14 @@ class Question {
       this.#allow(open);
       if (field.again) this.model.send?.({ type: "ask", action: open.action, run: open.run, values: this.values() });
     });
-    let input;
+    let input, whole = label;
     if (field.kind === "select") {
       input = make("select", {});
       for (const choice of field.choices) input.append(make("option", { value: choice, text: choice }));
     } else if (field.kind === "lines") {
       input = make("textarea", { rows: "3", spellcheck: "false", placeholder: field.placeholder ?? "" });
-      label.classList.add("twist-wide");
-      label.append(input, this.#helpOf(field, input));
+      label.append(input);
+      whole = make("div", { class: "twist-wide" }, label, this.#helpOf(field, input));
     } else {
       const kind = field.kind === "number" ? { type: "number", min: "1", step: "1" } : { type: "text" };
       input = make("input", { ...kind, autocomplete: "off", spellcheck: "false",
@@ -116,7 +116,7 @@ class Question {
     input.addEventListener("input", again);
     if (!input.isConnected && input.parentNode !== label) label.append(input);
     this.inputs.set(field.name, input);
-    return label;
+    return whole;
   }
 
   /** The sentence of the field that is being typed, and a list to take one from. */

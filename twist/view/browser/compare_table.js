@@ -189,7 +189,7 @@ function render({ model, el }) {
 
   function nameOf(row) {
     const parts = [make("span", { class: "twist-run-name", text: row.name, title: row.name })];
-    if (row.parent) parts.push(make("span", { class: "twist-facts", text: `⑂ ${row.parent}`,
+    if (row.parent) parts.push(make("span", { class: "twist-facts", text: `from ${row.parent}`,
       title: `forked from ${row.parent}` }));
     for (const tag of row.tags) {
       parts.push(make("button", { type: "button", class: "twist-tag", text: tag, title: `show runs tagged ${tag}`,
