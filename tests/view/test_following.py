@@ -78,6 +78,19 @@ def test_when_the_run_ends_its_last_snapshot_gets_the_full_map(following):
     assert np.median(np.linalg.norm(made.xy - live.xy, axis=1)) < 0.2 * live.xy.std()  # it started from that one
 
 
+def test_after_a_map_the_process_rests_so_that_fast_snapshots_do_not_take_a_core(following, monkeypatch):
+    monkeypatch.setattr(following_maps, "_REST", 1e9)
+    wait_for(lambda: maps.layout(following, 140))
+    time.sleep(0.5)  # the rest begins after the map is kept
+    record = maps.RunRecord(following)
+    record.poll()
+    add_snapshot(following, 150, record.snapshot(140))
+    time.sleep(1.5)
+    assert maps.layout(following, 150) is None
+    end(following)  # the last one is laid out all the same
+    assert wait_for(lambda: (found := maps.layout(following, 150)) is not None and found.final)
+
+
 def test_a_damaged_snapshot_is_passed_over(following):
     wait_for(lambda: maps.layout(following, 140))
     record = maps.RunRecord(following)
@@ -157,6 +170,18 @@ def test_the_word_of_a_process_that_was_killed_is_not_believed_for_long(live):
     assert maps.layout_progress(live, 140) is None
     file.write_text('{"share": ')
     assert maps.layout_progress(live, 140) is None
+
+
+def test_logs_of_yesterday_that_say_nothing_are_removed(live):
+    folder = live / "layouts"
+    folder.mkdir()
+    for name, words in (("log-0", ""), ("log-1", "no room"), ("log-2", "")):
+        (folder / name).write_text(words)
+    for name in ("log-0", "log-1"):
+        os.utime(folder / name, (time.time() - 100_000,) * 2)
+    process = beside.start_beside("twist.view.layout", live, "--step", "9999")
+    assert process.wait(60) == 1 and "no snapshot at step 9999" in process.log.read_text()
+    assert {log.name for log in folder.glob("log-*")} == {"log-1", "log-2", process.log.name}
 
 
 def test_maps_of_older_versions_are_read(live):

@@ -46,6 +46,7 @@ def start_beside(module: str, path: Path, *arguments: str, threads: int | None =
     """
     folder = Path(path) / "layouts"
     folder.mkdir(exist_ok=True)
+    _sweep_logs(folder)
     log = folder / f"log-{secrets.token_hex(4)}"
     surroundings = {**os.environ, **({} if threads is None else dict.fromkeys(_THREADS, str(threads)))}
     with open(log, "xb") as said:
@@ -59,6 +60,15 @@ def start_beside(module: str, path: Path, *arguments: str, threads: int | None =
         )
     process.log = log
     return process
+
+
+def _sweep_logs(folder: Path) -> None:
+    """Remove logs of yesterday in which nothing was said."""
+    for log in folder.glob("log-*"):
+        with contextlib.suppress(OSError):
+            about = log.stat()
+            if about.st_size == 0 and time.time() - about.st_mtime > 86_400:
+                log.unlink()
 
 
 def say(words: str) -> None:
@@ -99,10 +109,10 @@ def claim(path: Path, task: str, words: str, *, wait: bool = True) -> Iterator[b
         yield ours
 
 
-def yield_to_training(path: Path) -> None:
+def yield_to_training(path: Path, niceness: int = 10) -> None:
     """Take what the training leaves, and end soon after the run folder has vanished: nobody is left to look."""
     with contextlib.suppress(OSError, AttributeError):
-        os.nice(10)
+        os.nice(niceness)
 
     def watch() -> None:
         while (path / "run.json").is_file():
