@@ -27,6 +27,7 @@ _HOMES = {
     "link": "twist.view.scatter",
     "Compare": "twist.view.compare",
     "TwoViews": "twist.view.two_views",
+    "LaunchForm": "twist.view.launch_form",
     "write_report": "twist.view.report",
     "train": "twist.learn.train",
 }
