@@ -71,7 +71,8 @@ class Loop:
         self.on_metrics = on_metrics
         record = RunRecord(path)
         self.recipe = record.recipe
-        self.forked_from = record.identity.get("forked_from") or {}
+        origin = record.identity.get("forked_from")
+        self.forked_from = origin if isinstance(origin, dict) else {}
         self.state: TrainState
         self.feed: Feed
         self.background = ExitStack()

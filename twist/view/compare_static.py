@@ -113,9 +113,9 @@ def small_matrix(comparison: Comparison) -> str:
     ]
     frame = f'<rect width="{_SIDE}" height="{_SIDE}" fill="none" stroke="{REFERENCE}"/>'
     first, second = comparison.names
-    under = _words(0, _SIDE + 15, f"rows: classes of {first[:16]}, columns: {second[:16]}")
+    under = _words(0, _SIDE + 15, f"rows: classes of {first[:24]}") + _words(0, _SIDE + 31, f"columns: {second[:24]}")
     label = f"Classes of {first} against classes of {second}: {comparison.sentence}"
-    return _picture(label, max(_SIDE, 270), _SIDE + 20, "".join(cells) + frame + under)
+    return _picture(label, max(_SIDE, 270), _SIDE + 36, "".join(cells) + frame + under)
 
 
 def _picture(label: str, width: int, height: int, content: str) -> str:
