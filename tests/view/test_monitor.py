@@ -20,6 +20,7 @@ from twist.runs.folders import create_run
 from twist.runs.record import RunWriter
 from twist.runs.status import Status
 from twist.runs.verdict import Evidence, Verdict
+from twist.view import asking
 from twist.view import monitor as home
 from twist.view import seen as reading
 from twist.view.board import STATES
@@ -226,7 +227,7 @@ def test_a_stopped_run_is_resumed(tmp_path, monitors, asked, monkeypatch):
 def test_a_run_that_does_not_answer_is_said(tmp_path, monitors, running, asked, monkeypatch):
     monitor = monitors(make_run(tmp_path))
     press(monitor, do="ask", ask="hold")
-    monkeypatch.setattr(home, "_WORRY_S", -1.0)
+    monkeypatch.setattr(asking, "WORRY_S", -1.0)
     monitor.refresh()
     assert "no answer for" in shown(monitor, "answers")[0]
 
@@ -250,7 +251,7 @@ def test_a_failing_button_shows_its_error_until_the_next_one(tmp_path, monitors,
 
 def test_nobody_is_asked_when_the_run_has_just_ended(tmp_path, monitors, running, asked, monkeypatch):
     monitor = monitors(make_run(tmp_path))
-    monkeypatch.setattr(monitor, "_handle", lambda: types.SimpleNamespace(status=Status("COMPLETED")))
+    monkeypatch.setattr(monitor, "_handle", lambda: types.SimpleNamespace(name="r", status=Status("COMPLETED")))
     press(monitor, do="ask", ask="stop")
     assert "nobody is there to stop" in shown(monitor, "problem")
 

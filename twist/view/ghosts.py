@@ -41,7 +41,12 @@ class Ghost:
         self.letter = letter
         self.record = RunRecord(run_path(run))
         self.num_classes = self.record.recipe.network.num_classes
-        self.record.poll()
+        self.look()
+
+    def look(self) -> None:
+        """Read what is new of it; a ghost whose folder has vanished stays as it was."""
+        if (self.record.path / "run.json").is_file():
+            self.record.poll()
 
     @property
     def name(self) -> str:

@@ -17,11 +17,12 @@ from twist.runs.status import Status
 from twist.runs.store import RecordError
 from twist.runs.verdict import Verdict
 from twist.view import board as words
-from twist.view.board import ASKS, NO_RUN, Board, duration
+from twist.view.asking import Asking
+from twist.view.board import NO_RUN, Board, duration
 from twist.view.ghosts import MOST, Ghost
 from twist.view.keepsake import keepsake
 from twist.view.moment import Moment, moment_of
-from twist.view.overview import overview, points_drawn, waiting
+from twist.view.overview import overview, points_drawn, summary, waiting
 from twist.view.provenance import file_name
 from twist.view.scene import run_path
 from twist.view.seen import Seen, judge
@@ -32,7 +33,7 @@ __all__ = ["RunMonitor", "duration", "judge"]
 #: Seconds between two looks: while a run lives, and while nothing can be new or nobody can see it.
 LOOK_EVERY_S, REST_S = 1.0, 5.0
 _DRAWING = 0.1  # drawing takes at most this share of the time
-_CHOICES_EVERY_S, _ANSWER_S, _WORRY_S = 10.0, 12.0, 10.0
+_CHOICES_EVERY_S = 10.0
 _WIDTH_STEP = 24  # pixels: a smaller change of the width is no reason to draw anew
 _MOST_CHOICES = 60
 
@@ -78,13 +79,13 @@ class RunMonitor(ipywidgets.VBox):
         self._looking = threading.RLock()
         self.seen: Seen | None = None
         self.ghosts: list[Ghost] = []
-        self._pending: dict[str, tuple[str, float]] = {}
-        self._answers: dict[str, tuple[str, float]] = {}
+        self._asking = Asking()
         self._trouble: dict[str, str] = {}
         self._dismissed: set[str] = set()
         self._choices: tuple[float, list[str]] = (-_CHOICES_EVERY_S, [])
         self._drawn: Any = None
         self._draw_again, self._took, self._points = 0.0, 0.0, 0
+        self._summary, self._alarms_first = "", not live
         self._lag: float | None = None
         if run != "last":
             self._watch(Seen(run_path(run)))
@@ -130,8 +131,9 @@ class RunMonitor(ipywidgets.VBox):
                     self._show()
                     return
             assert self.seen is not None
-            self.seen.look()
-            self._hear_answers()
+            self.seen.look(alarms=self._alarms_first)
+            self._alarms_first = True  # but not in the cell that makes the monitor: of a long log they take a second
+            self._asking.hear(self.seen)
             self._draw()
             self._took += 0.3 * (time.monotonic() - began - self._took)
             self._show()
@@ -222,11 +224,14 @@ class RunMonitor(ipywidgets.VBox):
         dark = self.board.dark if self._dark is None else self._dark
         paper = self.board.paper if dark == self.board.dark else ""
         look = (dark, paper, self.board.width // _WIDTH_STEP, self._step(), tuple(ghost.name for ghost in self.ghosts))
-        want = (len(seen.record.events), seen.record.bad_lines, *look)
+        for ghost in self.ghosts:
+            ghost.look()
+        lines = len(seen.record.events), *(len(ghost.record.events) for ghost in self.ghosts)
+        want = (lines, look)
         if want == self._drawn:
             return
         if self._drawn is not None:
-            only_new_lines = self._drawn[2:] == look and seen.status.alive
+            only_new_lines = self._drawn[1] == look and seen.status.alive
             if not self.board.seen or (only_new_lines and time.monotonic() < self._draw_again):
                 return
         began = time.monotonic()
@@ -235,6 +240,7 @@ class RunMonitor(ipywidgets.VBox):
         self.figure.draw(figure)
         self._name_file(seen)
         self._drawn, self._points, self._lag = want, points_drawn(figure), seen.log_age_s
+        self._summary = summary(seen)
         self._draw_again = began + (time.monotonic() - began) / _DRAWING
 
     def _name_file(self, seen: Seen) -> None:
@@ -257,8 +263,8 @@ class RunMonitor(ipywidgets.VBox):
         now = time.time()
         self.board.shown = {
             "status": words.status_words(seen),
-            "asks": words.asks_of(seen, self._pending),
-            "answers": [answer for answer, _ in self._answers.values()],
+            "asks": words.asks_of(seen, self._asking.pending),
+            "answers": self._asking.answers,
             "problem": " ".join(self._trouble.values()),
             "failure": words.failure_words(seen),
             "verdict": judged,
@@ -267,6 +273,7 @@ class RunMonitor(ipywidgets.VBox):
             "ghosts": {"shown": self._ghost_words(), "choices": self._ghost_choices()},
             "foot": self._foot(),
             "figure": self._figure_class if seen else "",
+            "summary": self._summary,
             "file": file_name(seen.record, "monitor", seen.newest if step is None else step) if seen else "",
             "beat": int(now / 2) if self.status.alive else 0,  # so that the browser notices when the kernel is gone
         }
@@ -293,7 +300,7 @@ class RunMonitor(ipywidgets.VBox):
     def _set_pace(self) -> None:
         if self._tail is not None:
             resting = (self.seen is not None and not self.status.alive) or not self.board.seen
-            self._tail.period_s = LOOK_EVERY_S if self._pending or not resting else REST_S
+            self._tail.period_s = LOOK_EVERY_S if self._asking.pending or not resting else REST_S
 
     def _stir(self) -> None:
         """Look at once: in the thread where there is one."""
@@ -329,8 +336,8 @@ class RunMonitor(ipywidgets.VBox):
         """Do what the browser sent; a callback has no cell to raise in, so the person sees an error in the widget."""
         try:
             match message.get("do"):
-                case "ask":
-                    self._ask(str(message.get("ask")))
+                case "ask" if self.seen is not None:
+                    self._asking.ask(str(message.get("ask")), self._handle())
                 case "jump":
                     self.jump(int(message["step"]))
                 case "dismiss":
@@ -355,45 +362,6 @@ class RunMonitor(ipywidgets.VBox):
 
         assert self.record is not None
         return attach(str(self.record.path.resolve()))
-
-    def _ask(self, ask: str) -> None:
-        if ask not in ASKS or self.seen is None:
-            raise ConfigError(f"there is no {ask!r} to ask of a run: it takes {', '.join(ASKS)}")
-        handle, now = self._handle(), time.monotonic()
-        if ask == "resume":
-            handle.resume()
-            self._pending[ask], self._answers[ask] = ("", now), ("Asked to resume: a process is starting.", now)
-            return
-        if not handle.status.alive:
-            raise ConfigError(f"run {self.seen.record.name} is {handle.status}: nobody is there to {ask}")
-        self._pending[ask] = handle.request(ask), now
-        self._answers[ask] = (
-            f"Asked to {ask.replace('checkpoint', 'write a checkpoint')}; it answers between steps.",
-            now,
-        )
-
-    def _hear_answers(self) -> None:
-        """Take note of what the trainer acknowledged, and forget answers that have been read."""
-        assert self.seen is not None
-        now, status = time.monotonic(), self.seen.status
-        heard = {event.get("id"): event for event in self.seen.record.events[-300:] if event["kind"] == "request"}
-        for ask, (identity, asked) in list(self._pending.items()):
-            told = ASKS[ask][0]
-            if ask == "resume" and status.alive:
-                self._answers[ask] = "Resume: it trains again.", now
-            elif event := heard.get(identity):
-                done = "acknowledged" if event.get("accepted") else "refused"
-                self._answers[ask] = f"{told}: {done} at step {event.get('step', 0):,}.", now
-            elif not status.alive and ask != "resume":
-                self._answers[ask] = f"{told}: the run has ended.", now
-            else:
-                if now - asked > _WORRY_S:
-                    self._answers[ask] = f"{told}: no answer for {now - asked:.0f} s; a step may be slow.", now
-                continue
-            del self._pending[ask]
-        self._answers = {
-            ask: answer for ask, answer in self._answers.items() if ask in self._pending or now - answer[1] < _ANSWER_S
-        }
 
     def _ghost_words(self) -> list[dict[str, str]]:
         if self.seen is None:

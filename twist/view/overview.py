@@ -183,6 +183,18 @@ def waiting(message: str, *, dark: bool = False) -> go.Figure:
     return go.Figure(layout=layout)
 
 
+def summary(seen: Seen) -> str:
+    """What the pictures show, in one sentence, for whoever hears it read."""
+    metrics, newest = seen.record.metrics(), seen.newest
+    terms = {name: known(metrics, f"train/{name}")[1][-1:] for name in INKS}
+    told = ", ".join(f"{name.replace('_', ' ')} {float(value[0]):.2f}" for name, value in terms.items() if len(value))
+    use = seen.spreads()[1].usage[-1:]
+    classes = f"; {int((use > 0).sum()):,} of {use.shape[1]:,} classes hold images" if len(use) else ""
+    return f"Pictures of run {seen.record.name} at step {newest:,}: {told or 'nothing recorded yet'}" + (
+        f", in nats{classes}." if told else "."
+    )
+
+
 def points_drawn(figure: go.Figure) -> int:
     """Points and cells that a figure holds."""
     total = 0
@@ -289,4 +301,6 @@ def _mark(panel: Panel, step: int, *, named: bool) -> None:
     panel.shapes[-1]["line"] = {"color": _MARK, "width": 1.6}
     if named:
         words = f"<span style='color:{_MARK}'>step {step:,}</span>"
-        panel.note_at(words, size=11, x=step, yref="y domain", y=1, xanchor="left", yanchor="top", xshift=3, yshift=-2)
+        left = step > 0.4 * panel.xaxis["range"][1]  # the names of the curves stand at the right
+        side: dict[str, Any] = {"xanchor": "right", "xshift": -3} if left else {"xanchor": "left", "xshift": 3}
+        panel.note_at(words, on_paper=True, x=step, yref="y domain", y=1, yanchor="top", yshift=-2, **side)

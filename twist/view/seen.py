@@ -72,13 +72,16 @@ class Seen:
         self.log_age_s: float | None = None
         self.usual_s: float | None = None
         self._alarm_log = AlarmLog()
-        self._judged, self._judged_state, self._judge_again = -1, "", 0.0
+        self._judged, self._judge_again = (-1, False, False), 0.0
         self._columns: dict[tuple[int, int], _Column] = {}
         self._verdicts: dict[int, Verdict] = {}
         self._provenance: dict[int, str] = {}
 
-    def look(self) -> int:
-        """Read what is new; returns the number of new lines."""
+    def look(self, *, alarms: bool = True) -> int:
+        """Read what is new; returns the number of new lines.
+
+        Without ``alarms`` those are left to the next look: of a long log they take a second to find.
+        """
         self.gone = not (self.record.path / "run.json").is_file()
         if self.gone:
             return 0
@@ -93,7 +96,7 @@ class Seen:
                 self.pauses += [("resumed", first)] if first else []
             elif event["kind"] == "hold":
                 self.pauses.append(("held", int(event["step"])))
-        self._judge()
+        self._judge(alarms)
         return new
 
     @property
@@ -168,11 +171,11 @@ class Seen:
         between = np.diff([event["clock_s"] for event in recent if event["attempt"] == recent[-1]["attempt"]])
         self.usual_s = float(np.median(between)) if len(between) else None
 
-    def _judge(self) -> None:
+    def _judge(self, alarms: bool) -> None:
         """Find verdict and alarms anew, when there is something new and its turn has come."""
-        count, state = len(self.record.events), self.status.state
-        ended = state != self._judged_state and not self.status.alive
-        if count == self._judged and not ended or time.monotonic() < self._judge_again and not ended:
+        want = (len(self.record.events), self.status.alive, alarms)
+        ended = want[1:] != self._judged[1:] and not self.status.alive
+        if want == self._judged or (time.monotonic() < self._judge_again and not ended):
             return
         if not self._has_numbers():
             self.verdict, self.alarms = None, []
@@ -180,9 +183,10 @@ class Seen:
         began = time.monotonic()
         timeline = timeline_of(self.record)
         self.verdict = verdict(self.record, timeline=timeline)
-        self.alarms = self._alarm_log.update(self.record, timeline)
-        took = time.monotonic() - began
-        self._judged, self._judged_state, self._judge_again = count, state, began + took / JUDGING
+        if alarms:
+            self.alarms = self._alarm_log.update(self.record, timeline)
+        self._judged = want
+        self._judge_again = began + (time.monotonic() - began) / JUDGING if alarms else 0.0
 
     def _read(self, step: int) -> _Column:
         count = self.record.recipe.network.num_classes

@@ -87,6 +87,9 @@ class Board {
     this.figure = shown.figure;
     this.file = shown.file;
     this.saves.hidden = !shown.figure;
+    const plot = this.plot();
+    plot?.setAttribute("role", "figure");
+    plot?.setAttribute("aria-label", shown.summary ?? "");
     const { glyph, words, name } = shown.status ?? {};
     const spoken = [`${name ? `Run ${name}: ` : ""}${words}`, shown.verdict?.title].filter(Boolean).join(". ");
     if (glyph && this.spoken.textContent !== spoken) this.spoken.textContent = spoken;
@@ -260,9 +263,15 @@ class Board {
     this.foot.hidden = !foot;
   }
 
+  /** The element of the pictures, once it is there. */
+  plot() {
+    const name = this.figure && `.${CSS.escape(this.figure)}`;
+    return name ? document.querySelector(`${name} .js-plotly-plot, .js-plotly-plot${name}`) : null;
+  }
+
   /** Let plotly save its picture: its own button does the work, told which kind of file. */
   save(format) {
-    const plot = document.querySelector(`.${CSS.escape(this.figure)} .js-plotly-plot, .js-plotly-plot.${CSS.escape(this.figure)}`);
+    const plot = this.plot();
     const button = plot?.querySelector('.modebar-btn[data-title^="Download"]');
     if (!button) return;
     plot._context.toImageButtonOptions = { ...plot._context.toImageButtonOptions, format, filename: this.file };

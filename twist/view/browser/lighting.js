@@ -34,8 +34,12 @@ function paperOf(el) {
  */
 function watchLighting(model, el) {
   const view = crypto.randomUUID?.() ?? String(Math.random());
-  let told = "", inView = true, timer = 0;
+  let told = "", inView = true, timer = 0, watching = false;
   const tell = () => {
+    if (!watching && el.isConnected) {
+      watching = true;
+      scrolled.observe(el.closest(".widget-box") ?? el); // the whole view, of which this may be a small part
+    }
     const width = Math.round(el.getBoundingClientRect().width);
     const facts = { ...paperOf(el), width, seen: inView && !document.hidden && width > 0 };
     const words = JSON.stringify(facts);
@@ -52,10 +56,9 @@ function watchLighting(model, el) {
   const scrolled = new IntersectionObserver((entries) => {
     inView = entries[entries.length - 1].isIntersecting;
     soon();
-  }, { rootMargin: "1200px" }); // the view goes on below this element
+  });
   const preferred = matchMedia("(prefers-color-scheme: dark)");
   resized.observe(el);
-  scrolled.observe(el);
   for (const node of [document.documentElement, document.body]) repainted.observe(node, { attributes: true });
   preferred.addEventListener("change", soon);
   document.addEventListener("visibilitychange", soon);
