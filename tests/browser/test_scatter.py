@@ -181,6 +181,14 @@ def test_the_thumbnail_is_the_image_of_its_row(fifty):
     assert gray == row % 200 + 20
 
 
+def test_near_enough_the_map_draws_the_images_themselves(fifty):
+    for _ in range(8):
+        fifty.get_by_label("Zoom in").click()
+    expect(fifty.locator(".twist-map")).to_have_attribute("data-drawn", "images")
+    fifty.get_by_label("Show all points").click()
+    expect(fifty.locator(".twist-map")).to_have_attribute("data-drawn", "dots")
+
+
 def test_a_lasso_reaches_python_within_200_ms_at_50_000_points(page, fifty):
     taken = seconds_to_python(page, fifty)
     assert free_of_load(taken) <= 0.2

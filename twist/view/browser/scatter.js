@@ -352,7 +352,7 @@ class Scatter {
   /** The theme's inks, as the page has them now. */
   inks() {
     const { color: ink, backgroundColor: paper, outlineColor: gray, fontFamily: font } = getComputedStyle(this.node);
-    return { ink, paper, gray, font, quiet: `color-mix(in srgb, ${ink} 64%, ${paper})` };
+    return { ink, paper, gray, font };
   }
 
   /** A cleared pen in CSS pixels; null where there is no canvas. */
@@ -430,9 +430,15 @@ class Scatter {
       from: this.from, to: this.to, t: this.t, frames: this.layouts, tints: this.tints, looks: this.looks,
       order: this.order, context: this.context, share, width: this.width, height: this.height, ratio: this.ratio,
       view: [this.view[0], this.view[1], this.unit * this.view[2]], radius: this.radius,
-      alpha: clamp(1.28 - 0.145 * Math.log10(size / this.view[2] ** 2), 0.35, 0.95), // density shows as depth of color
+      alpha: this.#depth(size / this.view[2] ** 2),
       ...inkBytes({ paper, gray }),
     };
+  }
+
+  /** Opacity at which the density of so many points shows as depth of color. */
+  #depth(crowd) {
+    const many = Math.log10(Math.max(1, crowd));
+    return clamp(1.28 - 0.145 * many - 0.18 * Math.max(0, many - 5), 0.2, 0.95);
   }
 
   #drawImages(pen, rows, { gray }) {

@@ -22,7 +22,10 @@ async function pictureOf(/** @type {Scatter} */ scatter, /** @type {"png" | "svg
   const canvas = document.createElement("canvas");
   const pen = canvas.getContext("2d");
   if (!pen || !width) throw new Error("this browser gives no canvas to draw a picture on");
-  const { font, ink, quiet, paper } = scatter.inks();
+  const { font, ...inks } = scatter.inks();
+  const bytes = inkBytes(inks); // as plain numbers, which every program that opens an SVG reads
+  const mix = bytes.ink.map((value, k) => Math.round(0.64 * value + 0.36 * bytes.paper[k]));
+  const [ink, paper, quiet] = [bytes.ink, bytes.paper, mix].map((rgb) => `rgb(${rgb.join(",")})`);
   const captionFont = `${CAPTION.size}px ${font}`;
   pen.font = captionFont;
   const lines = wrap(pen, caption, width - 2 * CAPTION.margin);
