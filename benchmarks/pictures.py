@@ -111,7 +111,7 @@ def compare(page: Page) -> bytes:
 
 def views(page: Page) -> bytes:
     """Two views of an image, and what the network says of them."""
-    root = page.locator(".twist-views")
+    root = page.locator(".twist-two-views")
     expect(root).to_be_visible(timeout=90_000)
     page.wait_for_timeout(8000)
     return root.screenshot()

@@ -98,7 +98,7 @@ def test_the_launch_app_shows_a_form(home, page):
 def test_the_views_app_says_what_it_cannot_show(home, page):
     with served("views", "shown", home=home) as address:  # a run without a checkpoint
         page.goto(address)
-        expect(page.locator(".twist-views").get_by_text("no checkpoint").first).to_be_visible(timeout=60_000)
+        expect(page.locator(".twist-two-views").get_by_text("no checkpoint").first).to_be_visible(timeout=60_000)
 
 
 def test_who_does_not_know_the_token_is_not_let_in(home):
