@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 import time
@@ -11,10 +13,12 @@ import numpy as np
 import pytest
 import traitlets
 from exploring import Process, from_browser, make_map, until
+from PIL import Image
 from synthetic import make_run
 
 import twist.view.explorer_core as core
 import twist.view.explorer_maps as maps
+import twist.view.explorer_page as page
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
 from twist.runs.status import Status
@@ -309,3 +313,15 @@ def test_a_set_without_labels_has_no_labels(tmp_path, explore):
     explorer = explore(make_run(tmp_path, labels=False))
     assert explorer.watch["labels"] == b"" and explorer.watch["label_names"] == []
     assert "label" not in explorer.selection
+
+
+def test_a_page_of_many_large_thumbnails_stays_small_and_says_so(tmp_path, monkeypatch):
+    record = RunRecord(make_run(tmp_path, num_samples=60))
+    monkeypatch.setattr(page, "_MOST_SHEET_BYTES", 1000)
+    monkeypatch.setattr(page, "_SMALL_TILE", 4)
+    html = explorer_html(record)
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)[1])
+    assert (data["watch"]["tile"], data["watch"]["sheet_type"]) == (4, "image/jpeg")
+    sheet = Image.open(io.BytesIO(base64.b64decode(data["watch"]["sheets"][0]["base64"])))
+    assert sheet.size == (4 * 40, 4 * 2)
+    assert "to keep this page small" in data["status"]["text"]

@@ -56,6 +56,8 @@ STYLE = style("base", "scatter", "explorer", "explorer_panels")
 # A page is mailed and opened from disk: 12 checkpoints and 400,000 values a column keep it near ten megabytes.
 _MOST_CHECKPOINTS = 12
 _MOST_VALUES = 400_000
+_MOST_SHEET_BYTES = 8_000_000
+_SMALL_TILE = 24
 _MOST_NEIGHBORS_OF = 10_000  # beyond, working them out takes too long for a page
 
 
@@ -85,6 +87,9 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
     snapshot = record.snapshot(step)
     found = None if no_map else layout(record.path, snapshot.step)
     images, problem = watch_table(watch, most_sheet_bytes=float("inf"))
+    if sum(map(len, images["sheets"])) > _MOST_SHEET_BYTES:
+        images |= _smaller(images)
+        problem = "Thumbnails are drawn from smaller ones, to keep this page small enough to mail."
     placed = stand_in_table(snapshot, no_map) if found is None else map_table(found)
     if not placed["neighbors"] and 1 < len(watch) <= _MOST_NEIGHBORS_OF:
         placed |= _neighbors(snapshot)
@@ -118,6 +123,22 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
         f"<style>{STYLE}</style>\n"
         f'<script type="module">{SCRIPT}{ALONE}\nrenderAlone(document.getElementById("{identity}"));</script>\n'
     )
+
+
+def _smaller(images: dict[str, Any]) -> dict[str, Any]:
+    """The contact sheets with smaller thumbnails, as JPEG: of 50,000 images about 15 megabytes."""
+    from PIL import Image
+
+    sheets = []
+    tile = min(images["tile"], _SMALL_TILE)
+    for content in images["sheets"]:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
+            share = tile / images["tile"]
+            size = round(picture.width * share), round(picture.height * share)
+            buffer = io.BytesIO()
+            picture.convert("RGB").resize(size, Image.Resampling.LANCZOS).save(buffer, "JPEG", quality=75)
+            sheets.append(buffer.getvalue())
+    return {"sheets": sheets, "tile": tile, "sheet_type": "image/jpeg"}
 
 
 def _names(record: RunRecord) -> dict[int, ClassName]:

@@ -267,7 +267,8 @@ class Explorer {
     const placement = this.model.get("placement");
     const made = this.frames?.made || placement.made;
     const mean = this.frames && trust ? explorerMeanOfAll(trust) : NaN;
-    return [this.model.get("status").aside, placement.method === "umap" ? "" : "PCA stands in for the map.", made ? `Made as: ${made}.` : "",
+    const stands = placement.method === "umap" ? "" : "PCA stands in for the map.";
+    return [this.model.get("status").aside, stands, made ? `Made as: ${made}.` : "",
       Number.isFinite(mean) ? `Trust here: ${percent(mean)} of the nearest in feature space.` : "",
     ].filter(Boolean).join(" ");
   }

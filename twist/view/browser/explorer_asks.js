@@ -24,7 +24,7 @@ class ExplorerAsks {
   /** Ask the kernel once for each question; the answer redraws. */
   #ask(key, message) {
     if (!this.alive || this.asked.has(key)) return this.asked.get(key) ?? null;
-    if (this.asked.size > 200) this.asked.clear();
+    if (this.asked.size > 50) this.asked.clear();
     this.asked.set(key, null);
     this.model.send({ ...message, id: key });
     return null;
@@ -34,6 +34,10 @@ class ExplorerAsks {
     const { type, id } = message ?? {};
     if (type === "closest" && buffers?.length) {
       this.asked.set(id, column(Float32Array, buffers[0]));
+      this.on.answered();
+    } else if (type === "closest") {
+      this.problem = message.problem;
+      this.asked.set(id, new Float32Array(0));
       this.on.answered();
     } else if (type === "history" && message.steps) {
       this.asked.set(id, { ...message, entropy: message.entropy.map((value) => value ?? NaN) });
@@ -46,7 +50,7 @@ class ExplorerAsks {
   /** Closeness of every image to one, or of its stored neighbors alone; null while it is not known. */
   closeness(i, /** @type {Table} */ table, wanted) {
     const found = wanted ? this.#ask(`close ${table.step} ${i}`, { type: "closest", row: i }) : null;
-    if (found) return found;
+    if (found?.length) return found;
     const { neighbors, K } = this;
     if (!neighbors) return this.alive ? new Float32Array(table.count) : null;
     const stored = new Float32Array(table.count).fill(NaN);
@@ -67,7 +71,8 @@ class ExplorerAsks {
     const found = this.#ask(`close ${table.step} ${i}`, { type: "closest", row: i });
     if (!found) return null;
     const order = [...found.keys()].filter((j) => j !== i).sort((a, b) => found[b] - found[a]);
-    return { rows: order.slice(0, 12), step: table.step, reason: "It is alone in feature space." };
+    const why = found.length ? "It is alone in feature space." : this.problem;
+    return { rows: order.slice(0, 12), step: table.step, reason: why };
   }
 
   /** An image through the checkpoints; of all snapshots where the kernel tells them. */

@@ -183,7 +183,7 @@ function explorerAnchors(group, numGroups, xy) {
   });
 }
 
-/** How many of some rows, or of all, fall into each group, largest first, as `[group, count]`. @returns {[number, number][]} */
+/** How many of some rows, or of all, fall into each group, as `[group, count]`, the largest first. */
 function explorerTally(/** @type {ArrayLike<number> | null} */ rows, group) {
   const tally = new Map();
   const size = rows ? rows.length : group.length;
