@@ -355,13 +355,13 @@ class ScatterWidget {
     this.card.hidden = i < 0;
     this.card.dataset.sample = String(i);
     if (i < 0) return;
-    const list = make("dl", {});
+    const list = make("div", { class: "twist-known" }); // no dl: JupyterLab has a look of its own for it
     this.describe(i).forEach(([name, value], k) => {
-      const shown = make("dd", {});
+      const shown = make("span", {});
       const { colorOf, palette } = this.colors;
       if (k === 1 && palette.length > 1) shown.append(swatch(palette[colorOf[i]] ?? NO_COLOR));
       shown.append(value);
-      list.append(make("dt", { text: name }), shown);
+      list.append(make("span", { class: "twist-facts", text: name }), shown);
     });
     this.card.replaceChildren(list);
     if (this.pictures) {
