@@ -16,7 +16,7 @@ from twist.view.widgets import span
 
 _NAMES = ("consistency", "sharpness", "diversity", "mutual_information")
 _DASHES = {"solid": "", "dash": "7 4", "dot": "2 3", "dashdot": "7 3 2 3"}
-_WIDTH, _HEIGHT, _LABELS, _PLANE = 440, 190, 176, 210
+_WIDTH, _HEIGHT, _LABELS, _PLANE = 440, 190, 200, 210
 
 
 def keepsake(seen: Seen) -> str:
@@ -27,7 +27,10 @@ def keepsake(seen: Seen) -> str:
     if found:
         since = f" ({since_words(found)})" if found.since is not None else ""
         parts.append(span(f"{sign(found.kind)} {found.title}{since}: {found.sentence} {found.advice}", tag="p"))
-        numbers = "; ".join(f"{each.meaning}: {measure(each.value, each.unit)}" for each in found.evidence[:6])
+        numbers = "; ".join(
+            f"{each.name} {measure(each.value, each.unit)} ({each.meaning}: {measure(each.reference, each.unit)})"
+            for each in found.evidence[:6]
+        )
         parts.append(span(numbers, "opacity:.8;font-size:90%", tag="p"))
     parts.append(f'<div style="display:flex;flex-wrap:wrap;gap:24px">{small_curves(seen)}{small_plane(seen)}</div>')
     parts.append(span(f"{seen.provenance()}. {again}", "opacity:.8;font-size:90%", tag="p"))

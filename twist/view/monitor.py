@@ -32,7 +32,7 @@ __all__ = ["RunMonitor", "duration", "judge"]
 
 #: Seconds between two looks: while a run lives, and while nothing can be new or nobody can see it.
 LOOK_EVERY_S, REST_S = 1.0, 5.0
-_DRAWING = 0.1  # drawing takes at most this share of the time
+_DRAWING = 0.08  # drawing takes at most this share of the time
 _CHOICES_EVERY_S = 10.0
 _WIDTH_STEP = 24  # pixels: a smaller change of the width is no reason to draw anew
 _MOST_CHOICES = 60

@@ -19,7 +19,7 @@ from twist.view.provenance import provenance
 from twist.view.scene import Scene
 
 #: Judging a run takes at most this share of the time: where a look takes long, looks are rarer.
-JUDGING = 0.05
+JUDGING = 0.02
 #: Times the usual time between two lines of the log after which what is shown is called old, and seconds at least.
 STALE_TIMES, STALE_S = 3.0, 3.0
 
