@@ -43,6 +43,11 @@ class Matrix {
     this.redraw();
   }
 
+  /** Whether cells are large enough for their classes to be named. */
+  get named() {
+    return this.#layout().cell >= 13;
+  }
+
   countOf([r, c]) {
     return this.data.counts[r * this.data.columns.length + c];
   }
@@ -122,14 +127,14 @@ class Matrix {
     context.fillStyle = hue(0);
     context.fillText(`← ${short(names[0], 30)}  ${letters[0]}`, 0, 0);
     context.restore();
-    const named = cell >= 13;
+    const { named } = this;
     context.font = `${Math.min(12, cell)}px ${style.fontFamily}`;
     for (let r = 0; r < rows.length; r++) {
       for (let c = 0; c < columns.length; c++) {
         const n = counts[r * columns.length + c];
         const share = n / this.totals[r];
         const [x, y] = [left + c * cell, top + r * cell];
-        context.fillStyle = n ? `rgb(${MATRIX_HUE.join(" ")} / ${0.08 + 0.92 * share ** 0.7})` : "transparent";
+        context.fillStyle = n ? `rgb(${MATRIX_HUE.join(" ")} / ${0.14 + 0.86 * share ** 0.7})` : "transparent";
         context.fillRect(x, y, cell - (cell > 6 ? 1 : 0), cell - (cell > 6 ? 1 : 0));
         if (cell >= 22 && n) {
           context.fillStyle = share > 0.45 ? "#ffffff" : ink;

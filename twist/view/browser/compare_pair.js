@@ -92,9 +92,13 @@ function render({ model, el }) {
     const [a, b] = model.get("cell");
     const chosen = [...disagreement.keys()].filter((i) => mode !== "cell" || (class0[i] === a && class1[i] === b));
     const sure = (i) => data.columns.entropy0[i] + data.columns.entropy1[i];
-    if (mode === "differ") chosen.sort((i, j) => disagreement[j] - disagreement[i] || sure(i) - sure(j));
-    else if (mode === "alike") chosen.sort((i, j) => disagreement[i] - disagreement[j] || sure(i) - sure(j));
-    else chosen.sort((i, j) => sure(i) - sure(j));
+    const apart = (i) => disagreement[i] + (data.matchedPairs.has(`${class0[i]} ${class1[i]}`) ? 0 : 1);
+    if (mode === "cell") chosen.sort((i, j) => sure(i) - sure(j));
+    else { // images of classes that are not matched differ more than any others
+      const way = mode === "differ" ? -1 : 1;
+      const keys = new Map(chosen.map((i) => [i, apart(i)]));
+      chosen.sort((i, j) => way * (keys.get(i) - keys.get(j)) || sure(i) - sure(j));
+    }
     return chosen;
   }
 
@@ -187,7 +191,8 @@ function render({ model, el }) {
     data.matchedPairs = new Set(data.order[0].map((number, place) => `${number} ${data.partners[place]}`));
     facts.textContent = `steps ${data.steps.map(count).join(" and ")}`;
     said.textContent = data.sentence;
-    const labelled = data.titles[0].some(Boolean) ? " Gray: the label that most images of a class have." : "";
+    const gray = " Gray: the label that most images of a class have.";
+    const labelled = matrix.named && data.titles[0].some(Boolean) ? gray : "";
     how.textContent = "Rows are ordered by size, columns so that matched classes (framed) meet on the diagonal; "
       + `the shade is the share of the row.${labelled} ${data.images}`;
     key.replaceChildren(...data.letters.flatMap((letter, side) => {
