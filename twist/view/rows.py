@@ -45,7 +45,8 @@ class Rows(traitlets.TraitType[Any, Any]):
     def set(self, obj: Any, value: Any) -> None:
         """Set the rows; equal ones are no change, which traitlets cannot tell of arrays."""
         new = self._validate(obj, value)
-        old: Any = obj._trait_values.get(self.name, self.default_value)
+        kept = obj._trait_values
+        old: Any = kept[self.name] if self.name in kept else self.default_value
         obj._trait_values[self.name] = new
         if not np.array_equal(old, new):
             obj._notify_trait(self.name, old, new)

@@ -124,6 +124,7 @@ class ExplorerRibbon {
       [">", "merged", change.merges]].filter(([, , ids]) => ids.length);
     const wide = room > 62 * told.length;
     const signs = told.map(([sign, word, ids]) => (wide ? `${ids.length} ${word}` : `${sign}${ids.length}`));
+    if (room < 30 && signs.length) signs.splice(0, signs.length, "•"); // hovering tells
     const fits = signs.slice(0, Math.max(1, Math.floor(room / (wide ? 50 : 22))));
     return explorerSvg("text", { class: "twist-sign", x: x.toFixed(1), y: RIBBON_HEIGHT - 4, "data-sign": String(t),
       "text-anchor": "middle", text: fits.join(wide ? " · " : " ") + (fits.length < signs.length ? "…" : "") });
