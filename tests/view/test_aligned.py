@@ -156,6 +156,17 @@ def test_damaged_frames_are_an_error_and_are_made_anew(run):
     assert np.array_equal(aligned.make_frames(run).xy, before.xy)
 
 
+def test_frames_of_a_wrong_shape_are_damaged(run):
+    from twist.runs.store import npy_bytes, write_sealed_folder
+
+    columns = {"steps": np.arange(2), "xy": np.zeros((2, 200), np.float32), "trust": np.zeros((2, 200), np.float32)}
+    files = {f"{name}.npy": npy_bytes(column) for name, column in columns.items()}
+    write_sealed_folder(run / "layouts" / "frames", files, {"of": 2})
+    with pytest.raises(RecordError, match="damaged"):
+        aligned.frames(run)
+    assert len(aligned.make_frames(run).steps) == 5
+
+
 def test_the_progress_counts_frames(run, monkeypatch):
     seen, ground_of = [], placing.ground_of
 

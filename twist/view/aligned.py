@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import functools
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -81,18 +82,23 @@ def frames(path: Path) -> Frames | None:
         return None
     manifest = read_manifest(folder)
     steps, xy, trust = (load_column(folder, f"{name}.npy", manifest) for name in ("steps", "xy", "trust"))
-    if xy.shape != (len(steps), xy.shape[1], 2) or trust.shape != xy.shape[:2]:
+    if xy.ndim != 3 or xy.shape[::2] != (len(steps), 2) or trust.shape != xy.shape[:2]:
         raise RecordError(f"{_FOLDER} holds {xy.shape} places and {trust.shape} of trust: it is damaged")
     facts = {name: value for name, value in manifest.items() if name not in ("schema", "files")}
     try:
-        record = _reader(Path(path), (Path(path) / "run.json").stat().st_mtime_ns)
-        record.poll()
+        with _reading:
+            record = _reader(Path(path), (Path(path) / "run.json").stat().st_mtime_ns)
+            record.poll()
+            now = _sources(record, manifest.get("most", MOST_FRAMES))
     except OSError as error:
         raise RecordError(f"{Path(path).name} cannot be read: {error}") from error
-    facts["stale"] = manifest.get("sources") != _sources(record, manifest.get("most", MOST_FRAMES))
+    facts["stale"] = manifest.get("sources") != now
     if not facts["stale"] and not facts.get("final"):
         facts["stale"] = _has_final_map(Path(path), int(steps[-1]))
     return Frames(np.asarray(steps), xy, trust, facts)
+
+
+_reading = threading.Lock()  # a view's thread asks, and its buttons do
 
 
 @functools.lru_cache(maxsize=8)
@@ -111,7 +117,8 @@ def start_frames(path: Path, most: int = MOST_FRAMES) -> LayoutProcess:
     most
         Of more snapshots, evenly spaced ones: the first and the newest among them.
     """
-    return start_beside("twist.view.aligned", Path(path), "--most", str(most))
+    threads = 1 if read_status(path).alive else None  # the training needs the other cores
+    return start_beside("twist.view.aligned", Path(path), "--most", str(most), threads=threads)
 
 
 def frames_progress(path: Path) -> tuple[int, int] | None:
@@ -182,7 +189,7 @@ def _make(path: Path, most: int, before: Frames | None, tell: Callable[[int, int
             xy, trust, final = _newest(path, step, ground, before)
         made.append((step, xy, trust))
     if not made:
-        raise RecordError(f"run {record.name} has no snapshot that can be read{': ' if left_out else ''}{left_out[:1]}")
+        raise RecordError("; ".join([f"run {record.name} has no snapshot that can be read", *left_out[:1]]))
     made.reverse()
     return _keep(
         record, made, {"sources": sources, "most": most, "of": len(every), "left_out": left_out, "final": final}

@@ -184,7 +184,8 @@ def start_layout(path: Path, step: int | None = None, *, wait: bool = False, fol
         return start_beside("twist.view.following", Path(path), threads=1)
     arguments = ["--step", str(step)] if step is not None else []
     arguments += ["--wait"] if wait else []
-    return start_beside("twist.view.layout", Path(path), *arguments)
+    threads = 1 if read_status(path).alive else None  # the training needs the other cores
+    return start_beside("twist.view.layout", Path(path), *arguments, threads=threads)
 
 
 def wait_layout(

@@ -1,7 +1,7 @@
 """Places of images on a map, from their features: principal components, a quick UMAP of our own, and umap-learn's.
 
 The quick one minimizes what UMAP minimizes, on the same exact neighbors, without compiling anything: ten thousand
-images take about a second, where umap-learn's import and compilation alone take ten. It draws the preview that
+images take two seconds, where umap-learn's import and compilation alone take ten. It draws the preview that
 umap-learn then starts from, the maps of a run under way, and the frames of the time slider; ``benchmarks/maps.py``
 holds its trustworthiness beside umap-learn's.
 """
@@ -130,7 +130,7 @@ def quick(ground: Ground, start: np.ndarray | None = None, *, hold: float = 0.0,
         float ``[M, 2]``, places to start from, NaN where there are none; none starts from the principal components.
         A started map takes half the turns, at half the pace.
     hold
-        How firmly images are drawn to where they started, as a share of the pull of a neighbor.
+        How firmly images are drawn to where they started; a neighbor close by pulls with about 5.
     """
     if ground.graph is None:
         return ground.placed(pca_positions(ground.features), method="pca", reason=ground.reason)
