@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gc
 import io
 import weakref
@@ -232,6 +233,20 @@ def test_a_runs_watch_images_are_thumbnails_too(tmp_path):
         assert (sheet[:side, at * side : (at + 1) * side] == expected).all()
     with pytest.raises(RecordError, match="row 900 is asked for, but the run watches 300 images"):
         contact_sheet(watch, [900])
+
+
+@pytest.mark.parametrize(
+    "color", [None, np.arange(20) % 3, np.where(np.arange(20) > 3, np.linspace(-1, 1, 20), np.nan)]
+)
+def test_a_saved_notebook_keeps_a_picture(color):
+    xy = XY.copy()
+    xy[0] = np.nan
+    made = TwistScatter(xy, color=color)
+    bundle = made._repr_mimebundle_()
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(bundle["image/png"]))).convert("RGB")).astype(int)
+    assert pixels.shape == (460, 840, 3) and (pixels.max(2) - pixels.min(2) > 60).sum() > 200
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    made.close()
 
 
 def test_linked_scatters_choose_the_same_rows_until_the_link_ends(scatter):

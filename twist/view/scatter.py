@@ -19,8 +19,17 @@ import traitlets
 from twist.runs.config import ConfigError
 from twist.view.browser import ALONE, script, style
 from twist.view.rows import Rows
-from twist.view.scatter_columns import Frame, coloring, further_columns, layouts, markers, positions
+from twist.view.scatter_columns import (
+    Frame,
+    coloring,
+    further_columns,
+    layouts,
+    markers,
+    palette_indices,
+    positions,
+)
 from twist.view.scatter_images import sheets_of
+from twist.view.scatter_static import picture
 
 _SCRIPT = script("dom", "thumbnails", "scatter", "scatter_widget")
 _STYLE = style("base", "scatter", "scatter_widget")
@@ -206,14 +215,13 @@ class TwistScatter(anywidget.AnyWidget):
             raise ConfigError("jupyter-scatter is not installed: pip install jupyter-scatter") from error
         import pandas as pd
 
-        table = pd.DataFrame(self._data_positions(), columns=["x", "y"])
-        found = jscatter.Scatter(data=table, x="x", y="y")
+        table = pd.DataFrame(self._placed() / self._frame.scale + self._frame.center, columns=["x", "y"])
+        if self.coloring["kind"] == "none":
+            return jscatter.Scatter(data=table, x="x", y="y")
         if self.coloring["kind"] == "categories":
             table["color"] = np.frombuffer(self.coloring["codes"], "<u2").astype(str)
-        elif self.coloring["kind"] == "numbers":
-            table["color"] = np.frombuffer(self.coloring["values"], "<f4")
         else:
-            return found
+            table["color"] = np.frombuffer(self.coloring["values"], "<f4")
         return jscatter.Scatter(data=table, x="x", y="y", color_by="color")
 
     def to_html(self) -> str:
@@ -273,12 +281,20 @@ class TwistScatter(anywidget.AnyWidget):
             "moments": {"count": len(xy), "xy": self._frame.place(xy), "names": words},
         }
 
-    def _data_positions(self) -> np.ndarray:
+    def _placed(self) -> np.ndarray:
+        """The positions now shown, on the drawn scale."""
         if self.moments:
-            xy = np.frombuffer(self.moments["xy"], "<f4").reshape(-1, self._count, 2)[round(self.frame)]
-        else:
-            xy = np.frombuffer(self.points["xy"], "<f4").reshape(-1, 2)
-        return xy / self._frame.scale + self._frame.center
+            at = int(np.clip(round(self.frame), 0, self.moments["count"] - 1))
+            return np.frombuffer(self.moments["xy"], "<f4").reshape(-1, self._count, 2)[at]
+        return np.frombuffer(self.points["xy"], "<f4").reshape(-1, 2)
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The widget, and a picture for where no widget can be."""
+        bundle: Any = super()._repr_mimebundle_(**options) or {}
+        if isinstance(bundle, tuple):
+            bundle = bundle[0]
+        still = base64.b64encode(picture(self._placed(), *palette_indices(self.coloring, self._count))).decode("ascii")
+        return {**bundle, "image/png": still, "text/plain": repr(self)}
 
     def _answer(self, content: Any, _: Any) -> None:
         """Send the thumbnails that the browser asks for."""

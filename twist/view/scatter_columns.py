@@ -125,6 +125,19 @@ def coloring(color: Any, count: int, *, name: str, names: Sequence[str] | None, 
     raise ConfigError(f"color has dtype {values.dtype}: pass numbers, text or truth values")
 
 
+def palette_indices(table: dict[str, Any], count: int) -> tuple[np.ndarray, list[str]]:
+    """Index into the palette of every point of a coloring (-1 where a value is not finite), and the palette."""
+    palette = table["palette"]
+    if table["kind"] == "none":
+        return np.zeros(count, np.int64), palette
+    if table["kind"] == "categories":
+        return np.frombuffer(table["codes"], "<u2").astype(np.int64), palette
+    values = np.frombuffer(table["values"], "<f4").astype(np.float64)
+    share = (values - table["low"]) / ((table["high"] - table["low"]) or 1)
+    shade = np.round(np.clip(np.nan_to_num(share), 0, 1) * (len(palette) - 1))
+    return np.where(np.isfinite(values), shade, -1).astype(np.int64), palette
+
+
 def _numbers_coloring(values: np.ndarray, name: str, unit: str) -> dict[str, Any]:
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
