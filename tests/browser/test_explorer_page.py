@@ -12,6 +12,7 @@ from synthetic import make_run
 
 from twist.runs.class_names import name_class
 from twist.runs.record import RunRecord
+from twist.view.aligned import Frames
 from twist.view.explorer_page import explorer_html
 
 pytestmark = pytest.mark.browser
@@ -358,3 +359,79 @@ def test_nothing_leaves_the_page_or_covers_anything(run, open_page, width, schem
         for other in boxes[k + 1 :]:
             apart = one[2] <= other[0] + 1 or other[2] <= one[0] + 1 or one[3] <= other[1] + 1 or other[3] <= one[1] + 1
             assert apart, (one, other)
+
+
+@pytest.fixture
+def aligned(tmp_path, open_page, monkeypatch):
+    """A page whose checkpoints have maps of their own; image 0 moves from the left edge to the right."""
+    run = make_run(tmp_path, name="aligned")
+    record = RunRecord(run)
+    record.poll()
+    steps = np.array(record.snapshot_steps())
+    xy = np.random.default_rng(0).uniform(-0.8, 0.8, (len(steps), 300, 2)).astype(np.float32)
+    xy[:, 0] = np.stack([np.linspace(-1, 1, len(steps)), np.zeros(len(steps))], 1)
+    trust = np.linspace(0, 1, 300, dtype=np.float32) * np.ones((len(steps), 1), np.float32)
+    facts = {"of": len(steps), "stale": False}
+    monkeypatch.setattr("twist.view.aligned.frames", lambda path: Frames(steps, xy, trust, facts))
+    page = open_page(reduced_motion="reduce")
+    page.goto(write_page(tmp_path / "page.html", run))
+    page.wait_for_selector(".twist-explorer[data-state=ready] .twist-tile >> nth=95")
+    return page
+
+
+def test_the_slider_moves_the_points_of_aligned_maps(aligned):
+    explorer = aligned.locator(".twist-explorer")
+    explorer.locator(".twist-class[data-class='0']").click()
+    expect(explorer).to_have_attribute("data-selected-class", "0")
+    expect(explorer.locator(".twist-gallery h3")).to_contain_text("Class 0 ·")
+    explorer.locator(".twist-gallery .twist-tile[data-sample='0']").click()
+    aligned.mouse.move(0, 0)
+    card = explorer.locator(".twist-card")
+    expect(card).to_have_attribute("data-sample", "0")
+    lefts = []
+    for checkpoint in range(5):
+        explorer.get_by_label("Checkpoint", exact=True).fill(str(checkpoint))
+        expect(explorer.locator(".twist-time")).to_have_attribute("data-at", str(checkpoint))
+        aligned.wait_for_timeout(100)
+        box = card.bounding_box()
+        lefts.append(box["x"] + box["width"] / 2)
+    assert lefts[0] < lefts[2] < lefts[4] and lefts[4] - lefts[0] > 100
+    expect(explorer.locator(".twist-foot")).to_contain_text("Trust here: 50 %")
+
+
+def test_the_trust_of_the_map_is_a_color_and_an_overlay(aligned):
+    explorer = aligned.locator(".twist-explorer")
+    explorer.get_by_label("Color of the points").select_option("trust")
+    expect(explorer.locator(".twist-legend")).to_contain_text("100 % of neighbors")
+
+    def depths() -> set[str]:
+        with aligned.expect_download() as download:
+            explorer.get_by_label("Export").select_option("svg")
+        return set(re.findall(r'opacity="([\d.]+)"', download.value.path().read_text("utf-8")))
+
+    before = depths()
+    explorer.get_by_label("trust", exact=True).check()
+    expect(explorer.get_by_label("trust", exact=True)).to_be_checked()
+    aligned.wait_for_timeout(200)
+    assert len(before) <= 3 and len(depths()) > 20
+
+
+def test_a_group_that_only_the_map_holds_together_is_told(aligned):
+    explorer = aligned.locator(".twist-explorer")
+    canvas = explorer.locator(".twist-map canvas").last
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    # Places are random here: what lies in a corner has its nearest in feature space elsewhere.
+    middle, half = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2), 0.16 * box["height"]
+    aligned.keyboard.down("Shift")
+    aligned.mouse.move(middle[0] - half, middle[1] - half)
+    aligned.mouse.down()
+    for x, y in ((1, -1), (1, 1), (-1, 1), (-1, -1)):
+        aligned.mouse.move(middle[0] + x * half, middle[1] + y * half, steps=3)
+    aligned.mouse.up()
+    aligned.keyboard.up("Shift")
+    expect(explorer).not_to_have_attribute("data-shown", "300")
+    assert 10 <= shown(explorer) < 120
+    expect(explorer.locator(".twist-warning")).to_contain_text("may be the map, not the features")
+    explorer.locator(".twist-class[data-class='3']").click()
+    expect(explorer.locator(".twist-warning")).to_have_count(0)
