@@ -7,6 +7,7 @@ import re
 import pytest
 from browsing import ask, command, expect, wait_for_kernel
 from conftest import TINY
+from PIL import Image
 
 import twist
 
@@ -117,6 +118,15 @@ def test_the_gallery_chooses_by_search_by_click_and_by_key(page, probe):
     expect(probe.locator(".twist-picker")).to_contain_text("No image is found")
     search.fill("")
     assert page.locator(".jp-Notebook .jp-CodeCell").count() == 1
+
+
+def test_what_is_shown_can_be_saved_as_a_picture(page, probe):
+    with page.expect_download() as started:
+        probe.get_by_role("button", name="Save PNG").click()
+    assert started.value.suggested_filename == "probed-step12-two-views.png"
+    with Image.open(started.value.path()) as picture:
+        colors = picture.convert("RGB").getcolors(10**7)
+        assert picture.width > 800 and len(colors) > 100
 
 
 def test_what_another_view_of_the_run_selects_is_shown(page, probe):

@@ -16,6 +16,7 @@ from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
 from twist.view.moment import moment_of
 from twist.view.two_views import TwoViews
+from twist.view.two_views_static import static_html
 from twist.view.two_views_tables import checkpoint_steps, unused
 
 
@@ -172,6 +173,15 @@ def test_thumbnails_are_sent_as_one_sheet(probe, monkeypatch):
     (first, (sheet,)), (second, _) = sent
     assert first["rows"] == [3, 1, 4] and first["mime"] == "image/png" and sheet[:4] == b"\x89PNG"
     assert "row 1,000,000 is asked for" in second["error"]
+
+
+def test_a_static_copy_keeps_pictures_numbers_and_nothing_that_runs(probe):
+    until(lambda: probe.found.get("state") == "done")
+    page = probe.static_html()
+    assert page.count("data:image/png;base64,") == 3 and "<script" not in page
+    assert "draws that keep the class" in page and "seed 0" in page
+    assert f"class {probe.distributions['plain'].idxmax()}" in page
+    assert "Nothing was shown yet" in static_html({}, {}, {})
 
 
 def test_a_row_that_is_not_watched_is_told(trained):

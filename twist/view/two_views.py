@@ -11,7 +11,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import anywidget
-import numpy as np
 import traitlets
 
 from twist.runs.augmentations import TOGETHER, in_use
@@ -25,13 +24,16 @@ from twist.view.latest import Latest
 from twist.view.moment import Moment, moment_of
 from twist.view.provenance import file_name, provenance
 from twist.view.scene import run_path
+from twist.view.two_views_static import static_bundle, static_html
 from twist.view.two_views_tables import (
     answer_table,
     checked,
     checkpoint_steps,
     consistency_near,
     dial_table,
+    distributions_of,
     image_table,
+    sensitivities_of,
     snapshot_near,
     unused,
 )
@@ -80,7 +82,9 @@ class TwoViews(anywidget.AnyWidget):
         When there is no such run. For ``last`` an empty folder of runs is no error: the probe waits for the first.
     """
 
-    _esm = script("dom", "thumbnails", "picker", "two_views_dials", "two_views_charts", "two_views")
+    _esm = script(
+        "dom", "thumbnails", "picker", "two_views_dials", "two_views_charts", "two_views_picture", "two_views"
+    )
     _css = style("base", "two_views")
 
     status = traitlets.Dict({"state": "empty", "text": ""}).tag(sync=True)
@@ -99,6 +103,7 @@ class TwoViews(anywidget.AnyWidget):
     ticket = traitlets.Int(0).tag(sync=True)
 
     _latest: Latest | None = None
+    _kept: Any = None  # where the static copy stands
     _moment: Moment | None = None
     _probe: Probe | None = None
 
@@ -127,13 +132,7 @@ class TwoViews(anywidget.AnyWidget):
     @property
     def distributions(self) -> pd.DataFrame:
         """Probability of every class for the plain image and both views, a row for each class."""
-        import pandas as pd
-
-        columns = ["plain", "view_1", "view_2"]
-        if not self.answer:
-            return pd.DataFrame(columns=columns, index=pd.Index([], name="class"))
-        probs = np.frombuffer(self.answer["probs"], "<f4").reshape(3, -1)
-        return pd.DataFrame(probs.T, columns=columns).rename_axis("class")
+        return distributions_of(self.answer)
 
     @property
     def sensitivities(self) -> pd.DataFrame:
@@ -142,13 +141,7 @@ class TwoViews(anywidget.AnyWidget):
         Columns are ``draws``, ``stays`` (draws that keep the class), ``share`` of them, and ``divergence``, the mean
         consistency term between a draw and the plain image in nats.
         """
-        import pandas as pd
-
-        columns = ["augmentation", "draws", "stays", "divergence"]
-        table = pd.DataFrame([{name: row[name] for name in columns} for row in self.found.get("rows", [])])
-        table = table.reindex(columns=columns).set_index("augmentation")
-        table.insert(2, "share", table["stays"] / table["draws"])
-        return table.sort_values(["share", "divergence"], ascending=[True, False])
+        return sensitivities_of(self.found)
 
     def measure(self) -> None:
         """Measure how the image's class takes each augmentation; the answers come into `sensitivities`."""
@@ -172,6 +165,22 @@ class TwoViews(anywidget.AnyWidget):
             self._latest.close()
         self._drop_probe()
         super().close()
+
+    def static_html(self) -> str:
+        """What is shown now as a few pictures and words of HTML that need neither kernel nor script."""
+        return static_html(self.facts, self.answer, self.found)
+
+    def _ipython_display_(self) -> None:
+        """Show the widget, and below it, folded, a static copy that a saved notebook keeps."""
+        from IPython.display import DisplayHandle, display
+
+        shown: Any = self._repr_mimebundle_() or {}
+        display(shown[0] if isinstance(shown, tuple) else shown, raw=True)
+        self._kept = DisplayHandle()
+        self._kept.display(self._static_bundle(), raw=True)
+
+    def _static_bundle(self) -> dict[str, str]:
+        return static_bundle(str(self.facts.get("run", self._run)), self.facts, self.answer, self.found)
 
     # -- what a person does -------------------------------------------------------------------------------------------
 
@@ -363,6 +372,8 @@ class TwoViews(anywidget.AnyWidget):
         if said["row"] == self.found["row"]:
             state = "measuring" if len(left) > 1 else "done"
             self.found = {**self.found, "rows": [*self.found["rows"], said], "state": state}
+            if state == "done" and self._kept is not None:
+                self._kept.update(self._static_bundle(), raw=True)
         return True
 
     def _tell(self, error: Exception) -> None:

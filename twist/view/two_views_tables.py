@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
 from twist.runs.watched import Snapshot, Watch
 from twist.view.theme import class_colors
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _COLOR_ONLY = {dial.field for one in AUGMENTATIONS.values() if one.colors for dial in one.dials}
 _NEAR_STEPS = 20
@@ -93,6 +96,28 @@ def answer_table(said: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[st
         "probs": _bytes(probs, np.float32),
         "num_classes": int(probs.shape[1]),
     }
+
+
+def distributions_of(answer: dict[str, Any]) -> pd.DataFrame:
+    """Probability of every class for the plain image and both views."""
+    import pandas as pd
+
+    columns = ["plain", "view_1", "view_2"]
+    if "probs" not in answer:
+        return pd.DataFrame(columns=columns, index=pd.Index([], name="class"))
+    probs = np.frombuffer(answer["probs"], "<f4").reshape(3, -1)
+    return pd.DataFrame(probs.T, columns=columns).rename_axis("class")
+
+
+def sensitivities_of(found: dict[str, Any]) -> pd.DataFrame:
+    """What each augmentation alone does, the one that changes the class most often first."""
+    import pandas as pd
+
+    columns = ["augmentation", "draws", "stays", "divergence"]
+    table = pd.DataFrame([{name: row[name] for name in columns} for row in found.get("rows", [])])
+    table = table.reindex(columns=columns).set_index("augmentation")
+    table.insert(2, "share", table["stays"] / table["draws"])
+    return table.sort_values(["share", "divergence"], ascending=[True, False])
 
 
 def checkpoint_steps(path: Path) -> list[int]:

@@ -55,7 +55,8 @@ class TwoViewsProbe {
     this.numbers = make("ul", { class: "twist-numbers", "aria-label": "How far the views diverge" });
     this.wings = make("ul", { class: "twist-butterfly", "aria-label": "Class distributions of both views" });
     this.problem = make("p", { class: "twist-problem", role: "alert" });
-    const results = make("section", { class: "twist-results" }, this.problem,
+    this.save = button("Save PNG", "Save what is shown as a picture with a line of provenance", () => this.#save());
+    this.results = make("section", { class: "twist-results" }, this.problem,
       make("div", { class: "twist-figures" }, this.original.node, ...this.views.map((view) => view.node)),
       this.sentence, this.numbers,
       make("div", { class: "twist-wings twist-wings-head", "aria-hidden": "true" }, make("span", {}),
@@ -64,11 +65,12 @@ class TwoViewsProbe {
       make("p", { class: "twist-caption", text: "Probability of each class, back to back on one scale from 0 to " +
         "100 %; the tick is the plain image." }), this.#sensitivity());
     this.picker = new Picker({ choose: (image) => this.wish({ image }), ask: (rows) => this.#tiles(rows) });
-    this.body = make("div", { class: "twist-probe-body" }, controls, results, this.picker.node);
+    this.body = make("div", { class: "twist-probe-body" }, controls, this.results, this.picker.node);
     this.spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
     this.source = make("p", { class: "twist-caption" });
     this.root = make("div", { class: "twist twist-two-views" }, make("header", {}, this.title, this.facts,
-      make("span", { class: "twist-gap" }), make("label", {}, "Checkpoint ", this.steps), this.again), this.note,
+      make("span", { class: "twist-gap" }), make("label", {}, "Checkpoint ", this.steps), this.save, this.again),
+      this.note,
       this.details, this.body, this.source, this.spoken);
     el.append(this.root);
   }
@@ -139,6 +141,19 @@ class TwoViewsProbe {
     }
   }
 
+  async #save() {
+    const { run, file, provenance } = this.model.get("facts");
+    const { row, draw } = this.model.get("answer");
+    try {
+      const caption = `${provenance} · watch image ${row} · draw ${draw}`;
+      const blob = await pictureOf(this.root, this.results, `${run}: two views`, caption);
+      if (blob) saveAs(blob, `${file}.png`);
+    } catch {
+      this.spoken.textContent = this.problem.textContent = "This browser cannot save the picture: take a screenshot.";
+      this.problem.hidden = false;
+    }
+  }
+
   #tiles(rows) {
     if (!this.model.send) return Promise.resolve(null);
     const id = `${Date.now()}-${Math.random()}`;
@@ -192,7 +207,7 @@ class TwoViewsProbe {
     this.again.hidden = status.state !== "error" || !this.model.send;
     this.title.textContent = status.run || facts.run || "two views";
     this.body.hidden = !known;
-    this.steps.parentElement.hidden = !known;
+    this.steps.parentElement.hidden = this.save.hidden = !known;
     if (!known) return;
     const choices = [-1, ...[...facts.steps].reverse()];
     const wanted = this.value("step");
