@@ -103,7 +103,7 @@ class ScatterWidget {
         this.show(clamp(Math.round(this.at + way), 0, this.last));
       } });
     this.slider.dataset.lmSuppressShortcuts = "true";
-    this.moment = make("output", {});
+    this.moment = make("output", { "aria-live": "off" }); // the slider says it; a film would not stop talking
     this.time = make("div", { class: "twist-time", hidden: "" }, this.play, this.slider, this.moment);
     this.legend = make("div", { class: "twist-legend", role: "group", "aria-label": "Legend" });
     this.spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
