@@ -42,6 +42,15 @@ def test_a_reload_gets_the_figure_as_it_is_now():
     assert state["_widget_data"][0]["x"]["shape"] == (5,)
 
 
+def test_a_page_that_still_loads_gets_the_figure_as_it_is_now():
+    live = LiveFigure(figure())
+    live.draw(figure(5, "late"))
+    wire = Wire(live)
+    live.send_whole()
+    sent = {name: value for data, _ in wire.messages for name, value in data["state"].items()}
+    assert sent["_widget_layout"]["title"]["text"] == "late" and len(sent["_widget_data"]) == 2
+
+
 def test_closed_figures_are_collected():
     alive = []
     for _ in range(3):

@@ -76,9 +76,17 @@ class Redrawn(FigureWidget):
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The widget's state; a full one (reload, Voila, second page) is that of the figure as it is now."""
         if key is None and hasattr(self, "_data"):
-            self.set_trait("_widget_layout", deepcopy(self._layout_obj._props))
-            self.set_trait("_widget_data", deepcopy(self._data))
+            self.send_whole()
         return super().get_state(key, drop_defaults)
+
+    def send_whole(self) -> None:
+        """Send the figure as it is now, as what a page will show that has still to load plotly's script.
+
+        What changes is otherwise sent as changes, and those that come before the script listens are lost. plotly does
+        the same when a figure is displayed by itself, but not for one inside of another widget.
+        """
+        self.set_trait("_widget_layout", deepcopy(self._layout_obj._props))
+        self.set_trait("_widget_data", deepcopy(self._data))
 
     def draw(self, figure: go.Figure) -> None:
         """Show another figure in place: only what changed is sent, in one message, and a person's zoom is kept."""
