@@ -128,7 +128,7 @@ def test_runs_without_snapshots_or_of_other_images_compare_as_far_as_they_can(pa
         (["thin", "good", "--snapshots", "0"], "snapshots to keep is 0"),
         (["thin", "good", "--checkpoints", "x"], "--checkpoints is 'x'"),
         (["disk", "nothing"], "there is no run 'nothing'"),
-        (["compare", "good"], "1 run is given: compare two to 6"),
+        (["compare", "good"], "one run is given: compare two to 6"),
         (["compare", "good", "good"], "good is given twice"),
         (["compare", "good", "nothing"], "there is no run 'nothing'"),
         (["fork", "good"], "has no checkpoint yet"),

@@ -164,7 +164,8 @@ def _compare(options: argparse.Namespace) -> int:
     if twice is not None:
         raise ConfigError(f"{twice} is given twice: compare it with another run")
     if not 2 <= len(paths) <= MOST_COMPARED:
-        raise ConfigError(f"{len(paths)} run is given: compare two to {MOST_COMPARED}")
+        given = f"{len(paths)} runs are given" if len(paths) > 1 else "one run is given"
+        raise ConfigError(f"{given}: compare two to {MOST_COMPARED}")
     records = [RunRecord(path) for path in paths]
     for record in records:
         record.poll()

@@ -159,10 +159,10 @@ def list_runs(root: Path | None = None) -> pd.DataFrame:
     for path in reversed(run_paths(root)):
         try:
             identity = RunRecord(path).identity
-        except RuntimeError as error:
+            status = read_status(path)
+        except RuntimeError as error:  # damaged, or deleted meanwhile
             rows.append({"name": path.name, "state": f"UNREADABLE: {error}"})
             continue
-        status = read_status(path)
         rows.append(
             {
                 "name": path.name,

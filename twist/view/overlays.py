@@ -91,7 +91,7 @@ def overlay(
     placed = [(panel, *place) for panel, place in zip(panels, grid, strict=True)]
     figure = assemble([*placed, (plane, across, upward)], dark=dark, paper=paper, height=height)
     figure.add_annotation(
-        text="<br>".join(_sources(runs, 2 if narrow else 4)),
+        text="<br>".join(_sources(runs, 2 if narrow else 3 if 0 < width < 1000 else 4)),
         **{"x": 0, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top", "yshift": -46},
         **{"align": "left", "showarrow": False, "bgcolor": "rgba(0, 0, 0, 0)", "font": {"size": 9, "color": REFERENCE}},
     )
