@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import time
+import weakref
 
 import numpy as np
 import pytest
@@ -286,3 +288,18 @@ def test_the_state_can_be_sent_as_json_and_bytes(tmp_path, explore):
         return f"{len(value)} bytes" if isinstance(value, bytes | memoryview) else repr(value)
 
     json.dumps(explorer.get_state(), default=plain, allow_nan=False)
+
+
+def test_explorers_that_were_closed_are_gone(tmp_path, explore):
+    path = make_run(tmp_path, num_samples=30)
+    make_map(path, 140, 30)
+    other = explore(path)  # a view of the run that lives on
+    alive = []
+    for _ in range(20):
+        explorer = ClassExplorer(path)
+        alive.append(weakref.ref(explorer))
+        explorer.close()
+        del explorer
+    gc.collect()
+    assert sum(each() is not None for each in alive) == 0
+    other.selected_class = 2

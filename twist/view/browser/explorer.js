@@ -242,7 +242,8 @@ class Explorer {
     }
     this.histogram.draw(table, selection.mask, selection.mask !== null);
     if (this.history) this.time.ribbon.show({ at: this.time.t, chosen, colors, nameOf: this.nameOf });
-    this.classes.draw(this.rows, table, colors, chosen, this.nameOf); // last: the room left for it is known now
+    const names = model.get("class_names");
+    this.classes.draw(this.rows, table, colors, chosen, this.nameOf, names); // last: the room left for it is known now
   }
 
   /** Colors, names and shapes of the map. */

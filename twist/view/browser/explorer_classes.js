@@ -19,8 +19,23 @@ class ExplorerClasses {
   }
 
   /** @param {ClassRow[]} rows @param {(id: number) => string} nameOf */
-  draw(rows, /** @type {Table} */ table, colors, chosen, nameOf) {
-    this.last = [rows, table, colors, chosen, nameOf];
+  draw(rows, /** @type {Table} */ table, colors, chosen, nameOf, names) {
+    const unchanged = this.last[0] === rows && this.last[5] === names && this.drawn === this.order;
+    this.last = [rows, table, colors, chosen, nameOf, names];
+    this.drawn = this.order;
+    if (unchanged) this.#press(chosen); // a thousand rows are not made anew for one that is chosen
+    else this.#fill(rows, table, colors, chosen, nameOf);
+    if (chosen >= 0 && chosen !== this.reached) this.#reach(chosen);
+    this.reached = chosen;
+  }
+
+  #press(chosen) {
+    for (const row of this.list.querySelectorAll(".twist-class")) {
+      row.setAttribute("aria-pressed", String(Number(row.dataset.class) === chosen));
+    }
+  }
+
+  #fill(rows, /** @type {Table} */ table, colors, chosen, nameOf) {
     const key = { id: (row) => row.id, count: (row) => -row.count, confidence: (row) => row.confidence,
       entropy: (row) => -row.entropy, label: (row) => (row.label < 0 ? Infinity : row.label) }[this.order];
     const sorted = [...rows].sort((a, b) => Number(!a.count) - Number(!b.count) || key(a) - key(b) || a.id - b.id);
@@ -38,8 +53,6 @@ class ExplorerClasses {
         make("span", { text, title: text === "entropy" ? "mean, in nats" : "" }))),
       ...sorted.map((row) => this.#row(row, table, largest, colors[row.id], row.id === chosen, nameOf(row.id))));
     if (focused !== undefined) this.list.querySelector(`[data-class="${focused}"]`)?.focus({ preventScroll: true });
-    if (chosen >= 0 && chosen !== this.reached) this.#reach(chosen);
-    this.reached = chosen;
   }
 
   #row(row, table, largest, color, pressed, name) {
