@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import traitlets
@@ -46,7 +46,7 @@ class Rows(traitlets.TraitType[Any, Any]):
         """Set the rows; equal ones are no change, which traitlets cannot tell of arrays."""
         new = self._validate(obj, value)
         kept = obj._trait_values
-        old: Any = kept[self.name] if self.name in kept else self.default_value
+        old = cast(np.ndarray, kept.get(self.name, self.default_value))
         obj._trait_values[self.name] = new
         if not np.array_equal(old, new):
             obj._notify_trait(self.name, old, new)
