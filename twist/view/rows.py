@@ -44,9 +44,9 @@ class Rows(traitlets.TraitType[Any, Any]):
 
     def set(self, obj: Any, value: Any) -> None:
         """Set the rows; equal ones are no change, which traitlets cannot tell of arrays."""
-        new = self._validate(obj, value)
+        new = cast(np.ndarray, self._validate(obj, value))
         kept = obj._trait_values
-        old = cast(np.ndarray, kept.get(self.name, self.default_value))
+        old: Any = kept.get(self.name, self.default_value)
         obj._trait_values[self.name] = new
         if not np.array_equal(old, new):
             obj._notify_trait(self.name, old, new)
