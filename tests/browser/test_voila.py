@@ -77,8 +77,13 @@ def test_the_monitor_app_shows_the_verdict_and_the_overview_as_wide_as_the_page(
         expect(plot.get_by_text("How the terms of the loss move")).to_be_visible(timeout=60_000)
         expect(plot.locator(".xy .scatterlayer .trace")).not_to_have_count(0)
         assert plot.bounding_box()["width"] > 1000
-        paper = page.evaluate("getComputedStyle(document.querySelector('.js-plotly-plot .main-svg')).background")
-        assert max(map(int, re.findall(r"\d+", paper)[:3])) < 60  # --theme dark reaches the figure
+        page.wait_for_function(  # --theme dark reaches the figure, as soon as its page has said that it is dark
+            """() => {
+                const paper = document.querySelector('.js-plotly-plot .main-svg');
+                return Math.max(...getComputedStyle(paper).background.match(/\\d+/g).slice(0, 3)) < 60;
+            }""",
+            timeout=30_000,
+        )
 
 
 def test_the_compare_app_lists_the_runs(home, page):
