@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LOOK_EVERY_S = 1.0
-_AT_ONCE_MS = 150.0  # with answers that come sooner, the sensitivity is measured without being asked for
+_AT_ONCE_MS = 150.0  # of processor time: with cheaper answers, the sensitivity is measured without being asked for
 
 
 class TwoViews(anywidget.AnyWidget):
@@ -180,7 +180,7 @@ class TwoViews(anywidget.AnyWidget):
         self._kept.display(self._static_bundle(), raw=True)
 
     def _static_bundle(self) -> dict[str, str]:
-        return static_bundle(str(self.facts.get("run", self._run)), self.facts, self.answer, self.found)
+        return static_bundle(self._record.name if self._record else "", self.facts, self.answer, self.found)
 
     # -- what a person does -------------------------------------------------------------------------------------------
 
@@ -348,7 +348,7 @@ class TwoViews(anywidget.AnyWidget):
         moved = dict(self.fields) if self.strength == "now" else {}
         asked = self.image, tuple(sorted((k, str(v)) for k, v in moved.items())), self.draws, self._probe.facts["step"]
         if self._measured != asked:
-            if not (self._wanted.is_set() or self.answer.get("milliseconds", 1e9) <= _AT_ONCE_MS):
+            if not (self._wanted.is_set() or self.answer.get("processor_ms", 1e9) <= _AT_ONCE_MS):
                 if self.found.get("state") == "done":
                     self.found = {**self.found, "state": "stale"}
                 return False

@@ -46,7 +46,9 @@ def static_html(facts: dict[str, Any], answer: dict[str, Any], found: dict[str, 
 
 def static_bundle(run: str, facts: dict[str, Any], answer: dict[str, Any], found: dict[str, Any]) -> dict[str, str]:
     """The same, folded, as what a notebook shows and keeps."""
-    about = f"Static copy of two views in {escape(run)} at step {facts.get('step', 0):,}, kept in the notebook"
+    about = "A static copy of the two views comes here with the first answer"
+    if "probs" in answer:
+        about = f"Static copy of two views in {escape(run)} at step {facts.get('step', 0):,}, kept in the notebook"
     page = static_html(facts, answer, found)
     folded = f'<details><summary style="opacity:.72">{about}</summary>{page}</details>'
     return {"text/html": folded, "text/plain": f"static copy of two views in {run}"}
