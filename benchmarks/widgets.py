@@ -162,7 +162,7 @@ class Bench:
         self.lab.write(book, [COMMON, self.tool["make"], cell])
         self.lab.open(self.page, book)
         command(self.page, "notebook:run-all-cells")
-        self.map = self.page.locator(f".jp-OutputArea-output {self.tool['map']}").last
+        self.map = self.page.locator(f".jp-OutputArea-output {self.tool['map']}").first
         self.map.wait_for(state="visible")
         self.page.evaluate("() => document.querySelectorAll('.jp-InputArea').forEach((node) => node.remove())")
         self.map.scroll_into_view_if_needed()
