@@ -147,6 +147,7 @@ def test_damaged_names_are_told_and_the_map_is_shown(tmp_path, explore):
     explorer = explore(path)
     assert explorer.snapshot["step"] == 140
     assert "class_names.json holds no names of classes" in explorer.status["text"]
+    assert len(explorer.table) == 300 and "step 140" in explorer.static_html()
 
 
 def test_closeness_is_the_cosine_of_the_features(tmp_path, explore):
@@ -303,3 +304,15 @@ def test_explorers_that_were_closed_are_gone(tmp_path, explore):
     gc.collect()
     assert sum(each() is not None for each in alive) == 0
     other.selected_class = 2
+
+
+def test_a_damaged_map_is_told_and_pca_shown(tmp_path, explore):
+    path = make_run(tmp_path, name="torn")
+    make_map(path, 140, 300)
+    (path / "layouts" / "step-000000140" / "umap_x.npy").write_bytes(b"x")
+    explorer = explore(path)
+    assert explorer.placement["method"] == "pca"
+    assert explorer.status["state"] == "ready"
+    assert "The map is damaged (step-000000140/umap_x.npy has 1 bytes" in explorer.status["text"]
+    assert "delete torn/layouts" in explorer.status["text"]
+    assert "umap_x" not in explorer.table and "PCA map" in explorer.static_html()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from twist.runs.class_names import class_names, name_class
+from twist.runs.class_names import ClassName, class_names, name_class
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
@@ -30,7 +30,7 @@ from twist.view.explorer_answers import (
 from twist.view.explorer_core import ExplorerCore
 from twist.view.explorer_page import explorer_html, static_picture
 from twist.view.explorer_tables import column_table, names_table
-from twist.view.layout import layout
+from twist.view.layout import Layout, layout
 from twist.view.provenance import file_name, provenance
 
 if TYPE_CHECKING:
@@ -122,11 +122,8 @@ class ClassExplorer(ExplorerCore):
         if self._snapshot is None or self._watch is None or self._record is None:
             return pd.DataFrame(columns=["sample_id", "assignment", "confidence", "sample_entropy", "margin"])
         shown = self._shown()
-        try:
-            found = layout(self._record.path, shown.step)
-        except RecordError:  # the widget says so
-            found = None
-        return exports.class_table(self._watch, shown, class_names(self._record.path), found, self._added)
+        found, names = self._found(shown), self._names()
+        return exports.class_table(self._watch, shown, names, found, self._added)
 
     @property
     def selection(self) -> pd.DataFrame:
@@ -240,6 +237,18 @@ class ClassExplorer(ExplorerCore):
             raise ConfigError(f"run {self._needed_record().name} has no snapshot yet: there is nothing to export")
         return self._watch
 
+    def _found(self, shown: Snapshot) -> Layout | None:
+        try:
+            return layout(self._needed_record().path, shown.step)
+        except RecordError:  # damaged: the widget says so
+            return None
+
+    def _names(self) -> dict[int, ClassName]:
+        try:
+            return class_names(self._needed_record().path)
+        except RecordError:  # damaged: the widget says so
+            return {}
+
     def _shown(self) -> Snapshot:
         """The snapshot at the step that is shown."""
         record, home = self._needed_record(), self._snapshot
@@ -299,12 +308,8 @@ class ClassExplorer(ExplorerCore):
         if self._snapshot is None or self._watch is None or self._record is None:
             return f"<p>{html.escape(self.status['text'])}</p>"
         shown = self._shown()
-        found = layout(self._record.path, shown.step)
         line = provenance(self._record, int(shown.step))
-        try:
-            names = class_names(self._record.path)
-        except RecordError:  # the widget says so
-            names = {}
+        found, names = self._found(shown), self._names()
         return static_picture(self._record.name, self._watch, shown, found, names, line)
 
     def _ipython_display_(self) -> None:

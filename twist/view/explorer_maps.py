@@ -67,7 +67,11 @@ class Maps:
             Whether every new snapshot of it is shown.
         """
         ended = self._placing is None or self._placing.poll() is not None  # asked before looking: no map is missed
-        found = layout(self._path, snapshot.step)
+        try:
+            found = layout(self._path, snapshot.step)
+        except RecordError as error:
+            again = f"delete {self._path.name}/layouts to have it made again"
+            return MapState(self._pca(snapshot), False, f"The map is damaged ({error}); PCA is shown: {again}.")
         if found is not None and (found.final or alive):
             return MapState(self._new(found, snapshot), False, "")
         live = alive and follows
@@ -104,10 +108,13 @@ class Maps:
             return self._new(early, snapshot), "a quick map"
         if (other := self._other(snapshot)) is not None:
             return self._new(other, snapshot), f"the map of step {other.step:,}"
+        return self._pca(snapshot), "PCA"
+
+    def _pca(self, snapshot: Snapshot) -> dict[str, Any] | None:
         key = ("pca", int(snapshot.step))
         table = None if key == self._shown else stand_in_table(snapshot)
         self._shown = key
-        return table, "PCA"
+        return table
 
     def _other(self, snapshot: Snapshot) -> Layout | None:
         try:
@@ -129,8 +136,11 @@ class Maps:
     # -- the maps of all checkpoints ----------------------------------------------------------------------------------
 
     def frames(self) -> Frames | None:
-        """The aligned maps if they are made."""
-        return frames(self._path)
+        """The aligned maps if they are made; damaged ones are none."""
+        try:
+            return frames(self._path)
+        except RecordError:
+            return None
 
     def align(self, newest: int) -> None:
         """Have the maps of all checkpoints aligned, once for a newest step."""
