@@ -99,7 +99,7 @@ class RunMonitor(ipywidgets.VBox):
         for ghost in ghosts:
             self.add_ghost(ghost)
         self._try_refresh()
-        self.board.observe(self._on_page, ["dark", "paper", "width", "seen"])
+        self.board.observe(self._on_change, ["dark", "paper", "width", "seen"])
         self._tail = Tail(self.refresh, self._show_problem, name="twist-monitor") if live else None
         self._set_pace()
 
@@ -199,7 +199,7 @@ class RunMonitor(ipywidgets.VBox):
         if self._tail is not None:
             self._tail.close()
         if self.moment is not None:
-            self.moment.unobserve(self._on_moment, "step")
+            self.moment.unobserve(self._on_change, "step")
             self.moment = None  # closing again, as when it is forgotten, is no error
         layouts = [self.layout, self.board.layout] if self._parts else []  # the figure's own is plotly's
         for widget in (*self._parts, *layouts):
@@ -210,7 +210,7 @@ class RunMonitor(ipywidgets.VBox):
 
     def _watch(self, seen: Seen) -> None:
         self.seen, self.moment = seen, moment_of(seen.record.path)
-        self.moment.observe(self._on_moment, "step")
+        self.moment.observe(self._on_change, "step")
 
     def _step(self) -> int | None:
         """The step looked at, None for the newest."""
@@ -292,7 +292,8 @@ class RunMonitor(ipywidgets.VBox):
         if seen is None:
             return ""
         lines, shots = len(seen.record.events), len(seen.record.snapshot_metrics())
-        facts = [f"{self._points:,} points drawn, of {lines:,} log lines and {shots:,} snapshots"]
+        kept = f"{shots:,} snapshot{'' if shots == 1 else 's'}"
+        facts = [f"{self._points:,} points drawn, of {lines:,} log lines and {kept}"]
         facts.append(f"a look takes {1000 * self._took:.0f} ms")
         if seen.status.alive and self._lag is not None:
             facts.append(f"drawn {self._lag:.1f} s after the newest line was written")
@@ -312,10 +313,7 @@ class RunMonitor(ipywidgets.VBox):
         elif self._parts:
             self._try_refresh()
 
-    def _on_page(self, _: Any) -> None:
-        self._stir()
-
-    def _on_moment(self, _: Any) -> None:
+    def _on_change(self, _: Any) -> None:
         self._stir()
 
     def _show_problem(self, error: Exception | None) -> None:
@@ -367,10 +365,8 @@ class RunMonitor(ipywidgets.VBox):
         return attach(str(self.record.path.resolve()))
 
     def _ghost_words(self) -> list[dict[str, str]]:
-        if self.seen is None:
-            return [{"name": ghost.name, "words": ghost.words(ghost.num_classes)} for ghost in self.ghosts]
-        count = self.seen.record.recipe.network.num_classes
-        return [{"name": ghost.name, "words": ghost.words(count)} for ghost in self.ghosts]
+        count = self.seen.record.recipe.network.num_classes if self.seen else None
+        return [{"name": ghost.name, "words": ghost.words(count or ghost.num_classes)} for ghost in self.ghosts]
 
     def _ghost_choices(self) -> list[str]:
         """Names of the runs beside this one that are not drawn yet, the newest first."""

@@ -6,6 +6,7 @@ a zoom in one is a zoom in all, and a marked step is one line through them.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -242,7 +243,8 @@ def _terms(
     ghosts: Sequence[Ghost],
 ) -> Panel:
     room = over_steps.Room(cell.right - cell.left, cell.high - cell.low, beyond, brief=cell.right - cell.left < _BRIEF)
-    panel = over_steps.curves_panel(metrics, snapshots, scene, room)
+    shown = dataclasses.replace(scene, total_steps=0)  # the axis ends where all of them do, not at the last step
+    panel = over_steps.curves_panel(metrics, snapshots, shown, room)
     panel.note = f"augmented batches of N = {scene.batch_size:,}; circles: watch images"
     for ghost in ghosts:
         ghost.draw_terms(panel, scene.num_classes)

@@ -42,9 +42,8 @@ class Board {
     el.append(
       make("header", {}, this.name, this.state, this.facts, make("span", { class: "twist-gap" }), this.asks),
       this.progress, this.message, this.stale, this.silence, this.answers, this.problem, this.failure, this.findings,
-      make("div", { class: "twist-controls" }, this.makeSteps(), this.makeGhosts(), make("span", { class: "twist-gap" }),
-        this.saves),
-      this.foot, this.spoken,
+      make("div", { class: "twist-controls" }, this.makeSteps(), this.makeGhosts()),
+      make("div", { class: "twist-last" }, this.foot, this.saves), this.spoken,
     );
     this.el = el;
     const page = make("div", { class: "twist-width" });
