@@ -39,7 +39,6 @@ async function pictureOf(/** @type {HTMLElement} */ root, /** @type {HTMLElement
   page.prepend(make("style", { text: rulesForPicture() }));
   const height = node.offsetHeight + 96;
   page.style.minHeight = `${height}px`;
-  page.setAttribute("xmlns", "http://www.w3.org/1999/xhtml");
   const svg = makeSvg("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
     makeSvg("foreignObject", { width, height }, page));
   const text = new XMLSerializer().serializeToString(svg);
