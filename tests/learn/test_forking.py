@@ -13,6 +13,7 @@ from loop import assert_equal_weights, attempt, weights
 from twist.runs import forking, keeping
 from twist.runs.config import ConfigError
 from twist.runs.forking import checkpoint_steps, prepare_fork
+from twist.runs.handle import Run
 from twist.runs.launcher import prepare
 from twist.runs.record import RunRecord
 from twist.runs.store import step_folder
@@ -130,6 +131,32 @@ def test_another_batch_size_begins_at_the_start_of_the_checkpoints_epoch(whole):
     assert checkpoint_steps(path) == [4]  # two epochs of two steps
     assert attempt(path, 1)["reason"] == "completed"
     assert read(path).metrics().index.tolist() == [5, 6]
+
+
+def test_another_batch_size_of_as_many_steps_begins_at_the_start_of_the_epoch_too(runs, tiny):
+    parent = prepare("digits", name="parent", changes=tiny)
+    attempt(parent, 1, stop_at=6)  # amid an epoch of four steps
+    assert checkpoint_steps(prepare_fork(parent, 6, "same")) == [6]
+    assert checkpoint_steps(prepare_fork(parent, 6, "other", {"optim.batch_size": 49})) == [4]
+
+
+def test_a_cell_that_forks_can_be_run_twice(runs, whole, tiny, monkeypatch):
+    started = []
+    monkeypatch.setattr(forking, "start", started.append)
+    first = forking.fork("whole", 8, "child", exist_ok=True, optim__epochs=4)
+    for step in (8, None):
+        assert forking.fork(Run(whole), step, "child", exist_ok=True, optim__epochs=4).path == first.path
+    assert started == [first.path]
+    with pytest.raises(ConfigError, match="exists already"):
+        forking.fork("whole", 8, "child", optim__epochs=4)
+    with pytest.raises(ConfigError, match="with another recipe .optim.epochs is 4 there, 5 here"):
+        forking.fork("whole", 8, "child", exist_ok=True, optim__epochs=5)
+    with pytest.raises(ConfigError, match="was forked from 'whole' at step 8, not at 4"):
+        forking.fork("whole", 4, "child", exist_ok=True, optim__epochs=4)
+    prepare("digits", name="stranger", changes=tiny)
+    with pytest.raises(ConfigError, match="'stranger' exists and is no fork of 'whole'"):
+        forking.fork("whole", name="stranger", exist_ok=True)
+    assert len(started) == 1
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from twist.runs.config import ConfigError, Recipe, field_names, field_value, wit
 from twist.runs.devices import check_device
 from twist.runs.folders import check_name, create_run, find_run
 from twist.runs.handle import Run, start
-from twist.runs.launcher import check_batch
+from twist.runs.launcher import check_batch, refuse_another_recipe
 from twist.runs.own_code import FOLDER, check_own_code, keep_own_code, own_parts
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, read_manifest, step_folder, write_sealed_folder
@@ -26,7 +26,7 @@ _SAME_IMAGES = ("data.source", "data.split", "data.max_images", "data.image_size
 _MEMORY = "images.npz"  # images handed over in memory
 
 
-def fork(run: Any, step: int | None = None, name: str | None = None, **changes: Any) -> Run:
+def fork(run: Any, step: int | None = None, name: str | None = None, *, exist_ok: bool = False, **changes: Any) -> Run:
     """Start a run that goes on from a checkpoint of another one, with fields changed; returns at once.
 
     Its weights, optimizer state, random state and step are those of the checkpoint; with nothing changed it ends with
@@ -44,6 +44,9 @@ def fork(run: Any, step: int | None = None, name: str | None = None, **changes: 
         Step of the checkpoint; none means the newest sound one.
     name
         Name of the new run; none makes one from the name of the other.
+    exist_ok
+        When a fork of that name, origin and recipe exists: attach to it instead of refusing, so that a cell can be run
+        twice. Without a step, one from any checkpoint of the run will do.
     **changes
         Fields to change, with two underscores for the dot: ``objective__sharpness_weight=0``.
 
@@ -51,7 +54,8 @@ def fork(run: Any, step: int | None = None, name: str | None = None, **changes: 
     ------
     ConfigError
         When there is no such run, checkpoint or field; for fields that cannot change (the network, its number of
-        classes, the images); and when nothing would be left to train.
+        classes, the images); when nothing would be left to train; and when the name is taken, with ``exist_ok`` by
+        another run than the one asked for.
 
     Examples
     --------
@@ -59,7 +63,14 @@ def fork(run: Any, step: int | None = None, name: str | None = None, **changes: 
 
         twist.fork("digits", objective__sharpness_weight=0, optim__epochs=60)
     """
-    path = prepare_fork(run, step, name, {key.replace("__", "."): value for key, value in changes.items()})
+    asked = {key.replace("__", "."): value for key, value in changes.items()}
+    parent = _path_of(run)
+    if exist_ok and name is not None and (parent.with_name(check_name(name)) / "run.json").is_file():
+        existing = Run(parent.with_name(name))
+        _refuse_another_origin(existing, RunRecord(parent), step)
+        refuse_another_recipe(existing, with_fields(RunRecord(parent).recipe, asked))
+        return existing
+    path = prepare_fork(parent, step, name, asked)
     start(path)
     return Run(path)
 
@@ -68,7 +79,7 @@ def prepare_fork(
     run: Any, step: int | None = None, name: str | None = None, changes: Mapping[str, Any] | None = None
 ) -> Path:
     """Check what was asked for and make the folder of the fork, without starting it; arguments are those of `fork`."""
-    path = Path(run.path) if hasattr(run, "path") else find_run(str(run))
+    path = _path_of(run)
     if name is not None:
         check_name(name)
     record = RunRecord(path)
@@ -126,6 +137,24 @@ def forked_from(record: RunRecord) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
+def _path_of(run: Any) -> Path:
+    return Path(run.path) if hasattr(run, "path") else find_run(str(run))
+
+
+def _refuse_another_origin(existing: Run, parent: RunRecord, step: int | None) -> None:
+    """Refuse to take a run of that name for a fork of the parent, unless it is one; from that step, if one is asked."""
+    origin = forked_from(existing.record) or {}
+    if origin.get("id") != parent.identity.get("id"):
+        raise ConfigError(
+            f"a run named {existing.name!r} exists and is no fork of {parent.name!r}: choose another name"
+        )
+    if step is not None and origin.get("step") != step:
+        raise ConfigError(
+            f"{existing.name!r} was forked from {parent.name!r} at step {origin.get('step')}, not at {step}: "
+            "choose another name"
+        )
+
+
 def _refuse_fixed(field: str, recipe: Recipe, parent: Recipe) -> None:
     """Refuse a change that a checkpoint cannot survive, with the reason."""
     was, asked = field_value(parent, field), field_value(recipe, field)
@@ -175,7 +204,7 @@ def _read_checkpoint(folder: Path) -> dict[str, bytes]:
 def _step_of_fork(step: int, begun: Mapping[str, Any], recipe: Recipe, name: str) -> int:
     """The step at which the fork goes on: that of the checkpoint, with another batch size that of its epoch's start."""
     steps_per_epoch = begun["num_images"] // recipe.optim.batch_size
-    if steps_per_epoch != begun["steps_per_epoch"]:
+    if recipe.optim.batch_size != begun["batch_size"]:
         step = step // begun["steps_per_epoch"] * steps_per_epoch
     if step >= recipe.total_epochs * steps_per_epoch:
         raise ConfigError(
