@@ -12,7 +12,9 @@ from importlib import resources
 _FOLDER = resources.files("twist.view.browser")
 
 # A part that lies in several files.
-_WHOLES = {"scatter": ("scatter_index", "scatter_inks", "scatter_layers", "scatter_input", "scatter_picture", "scatter")}
+_WHOLES = {
+    "scatter": ("scatter_index", "scatter_inks", "scatter_layers", "scatter_input", "scatter_picture", "scatter"),
+}
 
 
 def script(*parts: str) -> str:
