@@ -30,7 +30,7 @@ def test_tags_are_kept_in_order_once_each_and_change_nothing_else(run):
     assert keeping.tags_of(run) == ()
     assert keeping.tag(run, "good", " paper ", "good") == ("good", "paper")
     assert keeping.tag(run, "λ=1 <b>") == ("good", "paper", "λ=1 <b>")
-    assert keeping.untag(run, "paper") == keeping.tags_of(run) == ("good", "λ=1 <b>")
+    assert keeping.tag(run, without=["paper"]) == keeping.tags_of(run) == ("good", "λ=1 <b>")
     assert (run / "run.json").stat().st_mtime_ns == before
 
 
@@ -46,15 +46,47 @@ def test_too_many_tags_and_missing_ones_are_refused(run):
     with pytest.raises(ConfigError, match="would have 21 tags"):
         keeping.tag(run, "one more")
     with pytest.raises(ConfigError, match="no tag 'x': its tags are '0', '1'"):
-        keeping.untag(run, "x")
+        keeping.tag(run, "fine", without=["x"])
+    with pytest.raises(ConfigError, match="would have 21 tags"):
+        keeping.tag(run, "a", "b", without=["0"])
+    assert keeping.tags_of(run) == tuple(map(str, range(20)))
+    assert len(keeping.tag(run, "a", without=["0"])) == 20
 
 
-@pytest.mark.parametrize("damage", [b"", b"[]", b'{"tags": 3}', b'{"tags": [1, null, "a"]}', b"\xff\x00"])
+@pytest.mark.parametrize(
+    "damage", [b"", b"[]", b'{"tags": 3}', b'{"tags": [1, null, "a", "\\u001b[31m", ""]}', b"\xff\x00"]
+)
 def test_a_damaged_note_costs_the_note_alone(run, damage):
     (run / "keeping.json").write_bytes(damage)
     assert keeping.tags_of(run) in ((), ("a",))
     keeping.tag(run, "new")
     assert keeping.tags_of(run)[-1] == "new"
+
+
+def test_tags_given_at_once_by_two_processes_are_all_kept(run):
+    code = (
+        "import sys, pathlib; from twist.runs.keeping import tag\n"
+        "for n in range(8): tag(pathlib.Path(sys.argv[1]), f'{sys.argv[2]}{n}')"
+    )
+    writers = [subprocess.Popen([sys.executable, "-c", code, str(run), name]) for name in "ab"]
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert sorted(keeping.tags_of(run)) == sorted(f"{name}{n}" for name in "ab" for n in range(8))
+
+
+def test_whoever_waited_for_the_lock_of_a_run_that_was_renamed_meanwhile_does_not_get_it(runs, run, monkeypatch):
+    opened = os.open
+
+    def renamed_in_between(*arguments):
+        descriptor = opened(*arguments)
+        monkeypatch.undo()
+        keeping.rename(run, "better")
+        return descriptor
+
+    monkeypatch.setattr("twist.runs.lock.os.open", renamed_in_between)
+    assert take_lock(run) is None
+    assert take_lock(runs / "better") is not None
+    free_lock(runs / "better")
+    assert not run.exists()
 
 
 def test_a_renamed_run_keeps_record_and_age_and_its_old_name_says_where_it_is(runs, run):
@@ -184,7 +216,9 @@ def test_a_run_whose_identity_is_torn_can_still_be_deleted(run):
 
 def test_what_a_killed_deletion_left_is_hidden_and_goes_with_the_next(runs, run):
     shutil.copytree(run, runs / "second")
-    os.rename(runs / "second", runs / ".trash-second-00000000")  # killed right after the rename
+    os.rename(runs / "second", runs / ".twist-trash-second-00000000")  # killed right after the rename
+    for foreign in (".trash-1000", ".twist-trash-mine"):
+        (runs / foreign).mkdir()
     assert [path.name for path in run_paths(runs)] == ["first"]
     keeping.delete(run, confirm="first")
-    assert list(runs.iterdir()) == []
+    assert sorted(path.name for path in runs.iterdir()) == [".trash-1000", ".twist-trash-mine"]

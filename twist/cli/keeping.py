@@ -63,12 +63,9 @@ def _tag(options: argparse.Namespace) -> int:
     from twist.runs.folders import find_run
 
     path = find_run(options.run)
-    wanted = [keeping.check_tag(tag) for tag in options.tags]  # all or nothing
-    if options.remove:
-        keeping.untag(path, *options.remove)
-    if wanted:
-        keeping.tag(path, *wanted)
     tags = keeping.tags_of(path)
+    if options.tags or options.remove:
+        tags = keeping.tag(path, *options.tags, without=options.remove)
     print(f"{path.name}: {', '.join(tags) if tags else 'no tags'}")
     return print_json(options, {"run": path.name, "tags": list(tags)})
 

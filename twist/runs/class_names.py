@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from twist.runs.config import ConfigError
-from twist.runs.lock import fcntl
+from twist.runs.lock import in_turn
 from twist.runs.store import SCHEMA, RecordError, read_json, write_json
 
 FILE = "class_names.json"
 LONGEST_NAME = 80
 LONGEST_NOTE = 2_000
-_THREADS = threading.Lock()  # record locks hold off other processes alone
 
 
 class ClassName(NamedTuple):
@@ -80,7 +76,7 @@ def name_class(path: Path, class_id: int, name: str | None = None, note: str | N
         if given is not None and len(given) > most:
             raise ConfigError(f"the {words} of class {class_id} has {len(given):,} characters: give {most:,} at most")
     path = Path(path)
-    with _turn(path):
+    with in_turn(path / FILE):
         known = class_names(path)
         old = known.get(class_id, ClassName())
         new = ClassName(old.name if name is None else _line(name), old.note if note is None else _text(note))
@@ -92,16 +88,6 @@ def name_class(path: Path, class_id: int, name: str | None = None, note: str | N
         entries = {str(key): said._asdict() for key, said in sorted(known.items())}
         write_json(path / FILE, {"schema": SCHEMA, "classes": entries})
     return dict(sorted(known.items()))
-
-
-@contextlib.contextmanager
-def _turn(path: Path) -> Iterator[None]:
-    """One writer after the other: two notebooks that name two classes at once keep both names."""
-    with _THREADS, open(path / f".{FILE}.lock", "ab") as file:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):  # a file system without locks: the later writer wins
-                fcntl.lockf(file, fcntl.LOCK_EX)
-        yield
 
 
 def _text(value: object) -> str:

@@ -39,6 +39,8 @@ def runs_root() -> Path:
 
 def check_name(name: str) -> str:
     """The name itself when it can name a run folder; otherwise a `ConfigError` that says what is allowed."""
+    if name == "last":
+        raise ConfigError("run name 'last' means the newest run everywhere: give another name")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or name.split(".")[0].lower() in _RESERVED:
         shown = name if len(str(name)) <= 60 else f"{name[:60]}…"
         raise ConfigError(
@@ -107,11 +109,11 @@ def create_run(
             path = root / (stem if attempt == 1 else f"{stem}-{attempt}")
             write_json(staging / "run.json", {**_identity(path.name, recipe), **(origin or {})})
             try:
-                if path.exists():  # a rename onto an *empty* folder would succeed, and a stranger's may be
+                if os.path.lexists(path):  # a rename onto an *empty* folder would succeed, and a stranger's may be
                     raise FileExistsError(path)
                 os.rename(staging, path)
             except OSError:
-                if not path.exists():
+                if not os.path.lexists(path):
                     raise
                 if name is not None:
                     raise ConfigError(
@@ -194,7 +196,7 @@ def former_names(path: Path) -> tuple[str, ...]:
     """Names that a run had before, oldest first."""
     found = read_json(path / KEEPING).get("former_names")
     names = found if isinstance(found, list) else []
-    return tuple(name for name in names if isinstance(name, str) and name != path.name)
+    return tuple(name for name in names if isinstance(name, str) and _NAME.fullmatch(name) and name != path.name)
 
 
 def renamed_to(name: str, root: Path) -> str | None:

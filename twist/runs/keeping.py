@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 from twist.runs.config import ConfigError
 from twist.runs.folders import KEEPING, check_name, former_names, renamed_to
-from twist.runs.lock import free_lock, take_lock
+from twist.runs.lock import free_lock, in_turn, take_lock
 from twist.runs.status import read_status
 from twist.runs.store import read_json, sync_folder, write_json
 from twist.runs.supervisor import living_trainer, who_holds
 
 MOST_TAGS, LONGEST_TAG = 20, 40
-_TRASH = ".trash-"
+_TRASH = re.compile(r"\.twist-trash-.+-[0-9a-f]{8}")
 #: What a run of ours has beside its ``run.json``, should that be damaged.
 _SHAPE = ("recipe.json", "events", "checkpoints", "attempts")
 
@@ -32,60 +33,51 @@ _SHAPE = ("recipe.json", "events", "checkpoints", "attempts")
 
 
 def tags_of(path: Path) -> tuple[str, ...]:
-    """The tags of a run, in the order in which they were given; none where the note is missing or damaged."""
+    """The tags of a run, in the order in which they were given; what stands in the note and is no tag is left out."""
     found = read_json(Path(path) / KEEPING).get("tags")
-    return tuple(tag for tag in found if isinstance(tag, str)) if isinstance(found, list) else ()
+    return tuple(tag for tag in found if _is_tag(tag)) if isinstance(found, list) else ()
 
 
-def tag(path: Path, *tags: str) -> tuple[str, ...]:
-    """Give a run tags, living or not; returns all that it then has.
-
-    Raises
-    ------
-    ConfigError
-        For a tag that is empty, longer than 40 characters or unprintable, or for more than 20 of them.
-    """
-    path = Path(path)
-    wanted = dict.fromkeys((*tags_of(path), *(check_tag(tag) for tag in tags)))
-    if len(wanted) > MOST_TAGS:
-        raise ConfigError(f"{path.name} would have {len(wanted)} tags: give at most {MOST_TAGS}, or take some away")
-    return _keep_tags(path, wanted)
-
-
-def untag(path: Path, *tags: str) -> tuple[str, ...]:
-    """Take tags away from a run; returns those that are left.
+def tag(path: Path, *tags: str, without: Collection[str] = ()) -> tuple[str, ...]:
+    """Give a run tags, living or not, and take others away, all or nothing; returns those that it then has.
 
     Raises
     ------
     ConfigError
-        When the run has no such tag.
+        For a tag that is empty, longer than 40 characters or unprintable, for more than 20 of them, and for one to take
+        away that the run does not have.
     """
     path = Path(path)
-    have = tags_of(path)
-    for unwanted in tags:
-        if unwanted not in have:
-            shown = ", ".join(map(repr, have)) or "none"
-            raise ConfigError(f"{path.name} has no tag {unwanted!r}: its tags are {shown}")
-    return _keep_tags(path, (tag for tag in have if tag not in tags))
+    given = [check_tag(tag) for tag in tags]
+    _refuse_foreign(path)
+    with in_turn(path / KEEPING):
+        have = tags_of(path)
+        for unwanted in without:
+            if unwanted not in have:
+                shown = ", ".join(map(repr, have)) or "none"
+                raise ConfigError(f"{path.name} has no tag {unwanted!r}: its tags are {shown}")
+        kept = tuple(dict.fromkeys((*(tag for tag in have if tag not in without), *given)))
+        if len(kept) > MOST_TAGS:
+            raise ConfigError(f"{path.name} would have {len(kept)} tags: give at most {MOST_TAGS}, or take some away")
+        if kept != have:
+            _note(path, tags=list(kept))
+    return kept
 
 
 def check_tag(tag: str) -> str:
     """A tag without blanks around it, or a `ConfigError` that says what a tag may be."""
     tag = tag.strip() if isinstance(tag, str) else tag
-    if not isinstance(tag, str) or not tag or len(tag) > LONGEST_TAG or not tag.isprintable() or "," in tag:
+    if not _is_tag(tag):
         shown = tag if len(str(tag)) <= 60 else f"{str(tag)[:60]}…"
         raise ConfigError(f"tag {shown!r} is no tag: give 1 to {LONGEST_TAG} printable characters without commas")
     return tag
 
 
-def _keep_tags(path: Path, tags: Iterable[str]) -> tuple[str, ...]:
-    kept = tuple(tags)
-    _note(path, tags=list(kept))
-    return kept
+def _is_tag(tag: object) -> bool:
+    return isinstance(tag, str) and 0 < len(tag) <= LONGEST_TAG and tag.isprintable() and "," not in tag
 
 
 def _note(path: Path, **facts: Any) -> None:
-    _refuse_foreign(path)
     write_json(path / KEEPING, {**read_json(path / KEEPING), **facts})
 
 
@@ -103,13 +95,12 @@ def rename(path: Path, name: str) -> Path:
     """
     path = Path(path)
     target = path.with_name(check_name(name))
-    if name == "last":
-        raise ConfigError("run name 'last' means the newest run everywhere: give another name")
     with held(path, "renamed"):
         if os.path.lexists(target):
             raise ConfigError(f"the name {name!r} is taken in {path.parent}: choose another")
-        _note(path, former_names=[*dict.fromkeys((*former_names(path), path.name))])
-        os.rename(path, target)
+        with in_turn(path / KEEPING):
+            _note(path, former_names=[*dict.fromkeys((*former_names(path), path.name))])
+            os.rename(path, target)
         sync_folder(path.parent)
     return target
 
@@ -140,7 +131,7 @@ def delete(path: Path, *, confirm: str) -> None:
     path = Path(path)
     if confirm != path.name:
         raise ConfigError(f"{path.name} is not deleted: confirm it with its name, not with {confirm!r}")
-    trash = path.with_name(f"{_TRASH}{path.name}-{secrets.token_hex(4)}")
+    trash = path.with_name(f".twist-trash-{path.name[:100]}-{secrets.token_hex(4)}")
     with held(path, "deleted"):
         os.rename(path, trash)
         sync_folder(path.parent)
@@ -151,8 +142,8 @@ def delete(path: Path, *, confirm: str) -> None:
 
 def empty_trash(root: Path) -> None:
     """Take away what killed deletions left; links are removed, never followed."""
-    for leftover in Path(root).glob(f"{_TRASH}*"):
-        if leftover.is_dir() and not leftover.is_symlink():
+    for leftover in Path(root).glob(".twist-trash-*"):
+        if _TRASH.fullmatch(leftover.name) and leftover.is_dir() and not leftover.is_symlink():
             shutil.rmtree(leftover, ignore_errors=True)
 
 
@@ -175,7 +166,11 @@ def held(path: Path, done: str) -> Iterator[None]:
     if status.alive or trainer is not None:
         who = f"process {trainer}" if trainer is not None else who_holds(path)
         raise ConfigError(f"{path.name} cannot be {done} while {who} works on it: `twist stop {path.name}` first")
-    if take_lock(path) is None:
+    try:
+        taken = take_lock(path)
+    except OSError as error:  # gone meanwhile, or in a place that cannot be written
+        raise ConfigError(f"{path.name} cannot be {done}: its lock cannot be taken ({error.strerror})") from error
+    if taken is None:
         raise ConfigError(f"{path.name} cannot be {done} while {who_holds(path)} works on it: try again later")
     try:
         yield

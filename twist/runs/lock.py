@@ -7,9 +7,12 @@ is trained in the notebook's own process, and the heartbeat alone tells whether 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 try:
@@ -23,6 +26,7 @@ _FLOCK = "qqihh" if sys.platform == "darwin" else "hhqqi"
 
 # Closing any descriptor of a file drops this process's record locks on it, so our own locks are never asked about.
 _OURS: dict[Path, int] = {}
+_THREADS = threading.Lock()  # record locks hold off other processes alone
 
 
 def _key(run: Path) -> Path:
@@ -30,7 +34,10 @@ def _key(run: Path) -> Path:
 
 
 def take_lock(run: Path) -> int | None:
-    """Take the lock of a run; the descriptor to give to `free_lock`, or None when it is held already."""
+    """Take the lock of a run; the descriptor to give to `free_lock`, or None when it is held already.
+
+    Also None when the folder was renamed or deleted by the one who held it meanwhile: what one would hold is no run.
+    """
     if _key(run) in _OURS:
         return None
     descriptor = os.open(run / "lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -42,13 +49,33 @@ def take_lock(run: Path) -> int | None:
     except OSError:
         os.close(descriptor)
         return None
+    if not _is_there(descriptor, run / "lock"):
+        os.close(descriptor)
+        return None
     _OURS[_key(run)] = descriptor
     return descriptor
+
+
+def _is_there(descriptor: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
+    except OSError:
+        return False
 
 
 def free_lock(run: Path) -> None:
     """Give back a lock that this process took."""
     os.close(_OURS.pop(_key(run)))
+
+
+@contextlib.contextmanager
+def in_turn(file: Path) -> Iterator[None]:
+    """One writer of a small file after the other, in this process or another: both of two changes are kept."""
+    with _THREADS, open(file.with_name(f".{file.name}.lock"), "ab") as turn:
+        if fcntl is not None:
+            with contextlib.suppress(OSError):  # a file system without locks: the later writer wins
+                fcntl.lockf(turn, fcntl.LOCK_EX)
+        yield
 
 
 def lock_holder(run: Path) -> int | None:

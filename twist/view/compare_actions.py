@@ -71,8 +71,7 @@ def _ask_tags(path: Path, values: Values) -> dict[str, Any]:
 def _do_tags(path: Path, values: Values) -> Done:
     wanted = [keeping.check_tag(part) for part in str(values.get("tags", "")).split(",") if part.strip()]
     gone = [tag for tag in keeping.tags_of(path) if tag not in wanted]
-    keeping.untag(path, *gone)
-    kept = keeping.tag(path, *wanted) if wanted else ()
+    kept = keeping.tag(path, *wanted, without=gone)
     return Done(f"{path.name} has {'the tags ' + ', '.join(kept) if kept else 'no tags'}.", path.name)
 
 
