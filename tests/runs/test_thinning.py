@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from synthetic import make_run, read
 
+from twist.runs import keeping
 from twist.runs.config import ConfigError
 from twist.runs.lock import free_lock, take_lock
-from twist.runs.store import npy_bytes, step_folder, write_sealed_folder
+from twist.runs.store import RecordError, npy_bytes, read_manifest, read_sealed_folder, step_folder, write_sealed_folder
 from twist.runs.thinning import disk_use, kept_steps, plan_thinning, spell_bytes, thin
 
 
@@ -93,6 +96,31 @@ def test_leftovers_of_kills_and_faults_go(run):
     assert len(plan.leftovers) == 2
     thin(plan)
     assert not [path for path in run.rglob("*") if path.name.startswith((".step", "damaged-"))]
+
+
+def test_what_a_map_process_is_writing_is_no_leftover(run):
+    staging = run / "layouts" / ".step-000000140.77.aa"
+    staging.mkdir()
+    thin(plan_thinning(run))
+    assert staging.is_dir()
+
+
+def test_writing_into_a_run_that_was_deleted_does_not_bring_it_back(run, runs):
+    keeping.delete(run, confirm="long")
+    with pytest.raises(FileNotFoundError):
+        write_sealed_folder(run / "layouts" / step_folder(7), {"umap_x.npy": b""}, {"step": 7})
+    assert not run.exists()
+
+
+@pytest.mark.parametrize("name", ["../../recipe.json", "/etc/hostname", ".."])
+def test_a_manifest_that_names_files_outside_its_folder_is_damaged(run, name):
+    folder = run / "checkpoints" / step_folder(140)
+    content = json.loads((folder / "manifest.json").read_text())
+    content["files"] = {name: {"bytes": 1, "sha256": "0"}}
+    (folder / "manifest.json").write_text(json.dumps(content))
+    for read_it in (read_sealed_folder, lambda path: read_manifest(path, verify=True)):
+        with pytest.raises(RecordError, match="which is not in it" if name != ".." else "cannot be read"):
+            read_it(folder)
 
 
 def test_links_in_place_of_folders_are_left_alone(run, tmp_path):

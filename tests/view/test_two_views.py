@@ -14,10 +14,11 @@ from synthetic import make_run
 import twist
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
+from twist.runs.store import steps_in
 from twist.view.moment import moment_of
 from twist.view.two_views import TwoViews
 from twist.view.two_views_static import static_html
-from twist.view.two_views_tables import checkpoint_steps, unused
+from twist.view.two_views_tables import unused
 
 
 def until(claim, timeout_s: float = 60.0) -> None:
@@ -149,7 +150,7 @@ def test_it_follows_what_another_view_selects_and_the_other_way(trained, probe):
 
 
 def test_it_goes_to_the_step_of_the_moment_where_there_is_a_checkpoint(trained, probe):
-    first, last = checkpoint_steps(trained.path)
+    first, last = steps_in(trained.path / "checkpoints")
     moment = moment_of(trained.path)
     moment.step = first
     until(lambda: probe.facts["step"] == first and probe.answer["step"] == first)

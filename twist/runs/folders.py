@@ -93,7 +93,7 @@ def create_run(
         raise ConfigError(
             f"runs cannot be kept in {root} ({error.strerror}): set TWIST_RUNS to a folder that can be written"
         ) from None
-    stem = name or stem or f"{_slug(recipe.name)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    stem = name or stem or f"{slug(recipe.name)}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     staging = root / f".{stem}.{os.getpid()}.{secrets.token_hex(4)}"
     staging.mkdir()
     try:
@@ -128,7 +128,8 @@ def create_run(
         shutil.rmtree(staging, ignore_errors=True)
 
 
-def _slug(text: str) -> str:
+def slug(text: str) -> str:
+    """A text made into the stem of a run's name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:60] or "run"
 
 
@@ -143,12 +144,12 @@ def _identity(name: str, recipe: Recipe) -> dict[str, Any]:
         "seed": recipe.seed,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "twist": __version__,
-        "code": _code_state(),
+        "code": code_state(),
     }
 
 
 @functools.cache
-def _code_state() -> dict[str, Any]:
+def code_state() -> dict[str, Any]:
     """Git commit of twist's own source and a hash of what was changed in it; empty outside a checkout."""
     source = Path(__file__).resolve().parents[2]
     if not (source / ".git").exists():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -13,12 +12,12 @@ from typing import Any
 from twist.runs.batch import BatchWarning, batch_warnings
 from twist.runs.config import ConfigError, Recipe, field_names, field_value, with_fields
 from twist.runs.devices import check_device
-from twist.runs.folders import check_name, create_run, find_run
+from twist.runs.folders import check_name, create_run, find_run, slug
 from twist.runs.handle import Run, start
 from twist.runs.launcher import check_batch, refuse_another_recipe
 from twist.runs.own_code import FOLDER, check_own_code, keep_own_code, own_parts
 from twist.runs.record import RunRecord
-from twist.runs.store import RecordError, read_manifest, step_folder, write_sealed_folder
+from twist.runs.store import RecordError, read_sealed_folder, step_folder, steps_in, write_sealed_folder
 
 #: Fields of the network that change nothing of what its weights are.
 _NETWORK_FREE = ("network.dropout", "network.drop_path", "network.bunch_size")
@@ -121,14 +120,13 @@ def prepare_fork(
         "images": details["facts"].get("images"),
         "changed": {field: _plain(field_value(recipe, field)) for field in changed},
     }
-    stem = f"{path.name[:90]}-fork"
+    stem = f"{slug(path.name)}-fork"
     return create_run(recipe, name=name, root=path.parent, stem=stem, origin={"forked_from": origin}, fill=fill)
 
 
 def checkpoint_steps(path: Path) -> list[int]:
     """Steps of the checkpoints on disk, sound or not, ascending."""
-    names = [folder.name.removeprefix("step-") for folder in (Path(path) / "checkpoints").glob("step-*")]
-    return sorted(int(name) for name in names if name.isdecimal())
+    return steps_in(Path(path) / "checkpoints")
 
 
 def forked_from(record: RunRecord) -> dict[str, Any] | None:
@@ -183,22 +181,10 @@ def _checkpoint(path: Path, steps: list[int], step: int | None) -> tuple[int, di
     problem = ""
     for candidate in [step] if step is not None else reversed(steps):
         try:
-            return candidate, _read_checkpoint(path / "checkpoints" / step_folder(candidate))
+            return candidate, read_sealed_folder(path / "checkpoints" / step_folder(candidate))
         except RecordError as error:
             problem = problem or str(error)
     raise ConfigError(f"run {path.name} cannot be forked there: {problem}")
-
-
-def _read_checkpoint(folder: Path) -> dict[str, bytes]:
-    files = {}
-    for name, expected in read_manifest(folder)["files"].items():
-        try:
-            files[name] = (folder / name).read_bytes()
-        except OSError as error:  # a living run takes old ones away
-            raise RecordError(f"{folder.name}/{name} cannot be read ({error.strerror})") from error
-        if hashlib.sha256(files[name]).hexdigest() != expected["sha256"]:
-            raise RecordError(f"{folder.name}/{name} differs from its checksum: the file was damaged on disk")
-    return files
 
 
 def _step_of_fork(step: int, begun: Mapping[str, Any], recipe: Recipe, name: str) -> int:

@@ -19,7 +19,7 @@ import numpy as np
 
 from twist.runs.clustering import match_classes
 from twist.runs.comparison import normalized_mutual_information
-from twist.runs.folders import runs_root
+from twist.runs.folders import code_state, runs_root
 from twist.runs.keeping import tags_of
 from twist.runs.record import RunRecord
 from twist.runs.status import ALIVE, read_status
@@ -287,6 +287,6 @@ def _mark(path: str) -> tuple[int, int]:
 
 def _made_by() -> str:
     from twist import __version__
-    from twist.runs.folders import _code_state
 
-    return f"{__version__} {_code_state().get('commit', '')[:12]} 1"
+    code = code_state()
+    return f"{__version__} {code.get('commit', '')[:12]} {code.get('changes')} 1"

@@ -9,7 +9,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,10 @@ def write_sealed_folder(path: Path, files: Mapping[str, bytes], facts: Mapping[s
     """Write a folder that appears at once and complete, with a manifest of sizes and SHA-256 sums.
 
     The files are written and synced in a hidden sibling, the manifest last, then the folder is renamed into place; an
-    older folder of the same name is replaced.
+    older folder of the same name is replaced. The run must be there: one that was renamed or deleted meanwhile is not
+    brought back by those who still write maps for it.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(exist_ok=True)
     staging = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
     outgoing = staging.with_name(staging.name + ".old")
     staging.mkdir()
@@ -99,14 +100,33 @@ def read_manifest(path: Path, *, verify: bool = False) -> dict[str, Any]:
             f"{path.name} was written by a newer twist (schema {schema}, this one reads {SCHEMA}); update"
         )
     if verify:
-        for name, expected in files.items():
-            try:
-                content = (path / name).read_bytes()
-            except OSError as error:
-                raise RecordError(f"{path.name}/{name} cannot be read ({error.strerror})") from error
-            if hashlib.sha256(content).hexdigest() != expected["sha256"]:
-                raise RecordError(f"{path.name}/{name} differs from its checksum: the file was damaged on disk")
+        for _ in _sound_files(path, files):
+            pass
     return manifest
+
+
+def read_sealed_folder(path: Path) -> dict[str, bytes]:
+    """The files of a sealed folder but for its manifest, all in memory and each held against its checksum.
+
+    Raises
+    ------
+    RecordError
+        As `read_manifest` does.
+    """
+    return dict(_sound_files(path, read_manifest(path)["files"]))
+
+
+def _sound_files(path: Path, files: Mapping[str, Any]) -> Iterator[tuple[str, bytes]]:
+    for name, expected in files.items():
+        if name != Path(name).name:  # a manifest names nothing outside its folder
+            raise RecordError(f"{path.name} lists a file {name!r}, which is not in it: its manifest is damaged")
+        try:
+            content = (path / name).read_bytes()
+        except OSError as error:
+            raise RecordError(f"{path.name}/{name} cannot be read ({error.strerror})") from error
+        if hashlib.sha256(content).hexdigest() != expected["sha256"]:
+            raise RecordError(f"{path.name}/{name} differs from its checksum: the file was damaged on disk")
+        yield name, content
 
 
 def sync_file(path: Path) -> None:
@@ -149,3 +169,16 @@ def load_column(folder: Path, name: str, manifest: Mapping[str, Any]) -> np.ndar
 def step_folder(step: int) -> str:
     """Name of a snapshot's or checkpoint's folder."""
     return f"step-{step:09d}"
+
+
+def steps_in(folder: Path) -> list[int]:
+    """Steps of the snapshots or checkpoints in a folder, sound or not, ascending; links to elsewhere are none."""
+    try:
+        with os.scandir(folder) as entries:
+            names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except OSError:
+        return []
+    numbers = [name.removeprefix("step-") for name in names if name.startswith("step-")]
+    return sorted(
+        int(number) for number in numbers if number.isdecimal() and step_folder(int(number)) == f"step-{number}"
+    )

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from twist.runs.config import ConfigError
 from twist.runs.keeping import held
-from twist.runs.store import RecordError, read_manifest, step_folder, sync_folder
+from twist.runs.store import RecordError, read_manifest, step_folder, steps_in, sync_folder
 
 #: Folders of a run that count by themselves; everything else is ``rest``.
 _PARTS = ("checkpoints", "snapshots", "epochs", "layouts")
@@ -136,18 +136,18 @@ def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Th
     for name, count in (("checkpoints", checkpoints), ("snapshots", snapshots)):
         if count < 1:
             raise ConfigError(f"{name} to keep is {count}: give 1 or more")
-    there = {part: _steps(path / part) for part in ("checkpoints", "snapshots")}
+    there = {part: steps_in(path / part) for part in ("checkpoints", "snapshots")}
     keep = {
         "checkpoints": kept_steps(there["checkpoints"], checkpoints),
         "snapshots": kept_steps(there["snapshots"], snapshots),
     }
-    sound = next((step for step in reversed(there["checkpoints"]) if _is_sound(path, step)), None)
+    sound = _newest_sound(path, there["checkpoints"])
     if sound is not None:
         keep["checkpoints"].add(sound)
     gone = {part: tuple(step for step in there[part] if step not in keep[part]) for part in there}
     leftovers = tuple(
         Path(entry.path)
-        for part in _PARTS
+        for part in ("checkpoints", "snapshots")  # in layouts a process may be writing, whoever holds the run
         for entry in _entries(path / part)
         if entry.name.startswith((".", "damaged-")) and entry.is_dir(follow_symlinks=False)
     )
@@ -181,9 +181,7 @@ def thin(plan: Thinning) -> int:
         When a process works on the run.
     """
     with held(plan.path, "thinned"):
-        newest = next(
-            (step for step in reversed(_steps(plan.path / "checkpoints")) if _is_sound(plan.path, step)), None
-        )
+        newest = _newest_sound(plan.path, steps_in(plan.path / "checkpoints"))
         gone = {
             "checkpoints": tuple(step for step in plan.checkpoints if step != newest),
             "snapshots": plan.snapshots,
@@ -192,10 +190,11 @@ def thin(plan: Thinning) -> int:
         for folder in [*_folders(plan.path, gone), *plan.leftovers]:
             if folder.is_symlink() or not folder.is_dir():
                 continue
-            freed += _bytes_below(folder)
+            size = _bytes_below(folder)
             outgoing = folder.with_name(f".{folder.name.lstrip('.')}.{secrets.token_hex(4)}.thinned")
             os.rename(folder, outgoing)
             shutil.rmtree(outgoing, ignore_errors=True)
+            freed += size - _bytes_below(outgoing)
         for part in ("checkpoints", "snapshots"):
             sync_folder(plan.path / part)
     return freed
@@ -219,14 +218,6 @@ def kept_steps(steps: Sequence[int], newest: int) -> set[int]:
     return kept
 
 
-def _steps(folder: Path) -> list[int]:
-    names = [entry.name for entry in _entries(folder) if entry.is_dir(follow_symlinks=False)]
-    numbers = [name.removeprefix("step-") for name in names if name.startswith("step-")]
-    return sorted(
-        int(number) for number in numbers if number.isdecimal() and step_folder(int(number)) == f"step-{number}"
-    )
-
-
 def _folders(path: Path, gone: dict[str, tuple[int, ...]]) -> list[Path]:
     """Folders of the steps that go; a snapshot takes its map along."""
     found = [path / part / step_folder(step) for part, steps in gone.items() for step in steps]
@@ -234,12 +225,14 @@ def _folders(path: Path, gone: dict[str, tuple[int, ...]]) -> list[Path]:
     return [*found, *(folder for folder in maps if folder.is_dir() and not folder.is_symlink())]
 
 
-def _is_sound(path: Path, step: int) -> bool:
-    try:
-        read_manifest(path / "checkpoints" / step_folder(step), verify=True)
-    except RecordError:
-        return False
-    return True
+def _newest_sound(path: Path, steps: Sequence[int]) -> int | None:
+    for step in reversed(steps):
+        try:
+            read_manifest(path / "checkpoints" / step_folder(step), verify=True)
+        except RecordError:
+            continue
+        return step
+    return None
 
 
 def _entries(folder: Path | str) -> list[os.DirEntry]:

@@ -18,6 +18,7 @@ from twist.runs.config import ConfigError
 from twist.runs.probing import Probe, ProbeFailed
 from twist.runs.record import RunRecord
 from twist.runs.status import read_status
+from twist.runs.store import steps_in
 from twist.runs.watched import Snapshot, Watch
 from twist.view.browser import script, style
 from twist.view.latest import Latest
@@ -28,7 +29,6 @@ from twist.view.two_views_static import static_bundle, static_html
 from twist.view.two_views_tables import (
     answer_table,
     checked,
-    checkpoint_steps,
     consistency_near,
     dial_table,
     distributions_of,
@@ -207,7 +207,7 @@ class TwoViews(anywidget.AnyWidget):
         """Go to the checkpoint of the moment's step where there is one: few are kept."""
         if self._record is None:
             return
-        if change["new"] == -1 or change["new"] in checkpoint_steps(self._record.path):
+        if change["new"] == -1 or change["new"] in steps_in(self._record.path / "checkpoints"):
             self.step = int(change["new"])
 
     def _send_tiles(self, content: dict[str, Any]) -> None:
@@ -266,7 +266,7 @@ class TwoViews(anywidget.AnyWidget):
     def _find_probe(self) -> bool:
         """Have a process with the wanted checkpoint; False while there is none yet."""
         assert self._record is not None
-        path, steps = self._record.path, checkpoint_steps(self._record.path)
+        path, steps = self._record.path, steps_in(self._record.path / "checkpoints")
         if not steps:
             status = read_status(path)
             hope = "the first one is awaited here" if status.alive else f"`twist resume {path.name}` makes one"
@@ -307,7 +307,7 @@ class TwoViews(anywidget.AnyWidget):
             self.facts = {
                 "run": record.name,
                 "step": facts["step"],
-                "steps": checkpoint_steps(record.path),
+                "steps": steps_in(record.path / "checkpoints"),
                 "epoch": facts["step"] / (record.steps_per_epoch or 1),
                 "num_classes": facts["num_classes"],
                 "consistency": consistency_near(record, facts["step"]),

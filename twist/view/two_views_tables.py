@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -118,12 +117,6 @@ def sensitivities_of(found: dict[str, Any]) -> pd.DataFrame:
     table = table.reindex(columns=columns).set_index("augmentation")
     table.insert(2, "share", table["stays"] / table["draws"])
     return table.sort_values(["share", "divergence"], ascending=[True, False])
-
-
-def checkpoint_steps(path: Path) -> list[int]:
-    """Steps of the checkpoints that a run keeps, ascending."""
-    names = (found.name for found in (path / "checkpoints").glob("step-*") if (found / "manifest.json").is_file())
-    return sorted(int(name[5:]) for name in names if name[5:].isdigit())
 
 
 def snapshot_near(record: RunRecord, step: int) -> Snapshot | None:
