@@ -282,6 +282,18 @@ def test_the_fragment_holds_the_tables_and_loads_nothing(tmp_path):
     )
 
 
+def test_damaged_maps_cost_a_page_its_map_alone(tmp_path):
+    path = make_run(tmp_path)
+    make_map(path, 140, 300)
+    (path / "layouts" / "step-000000140" / "umap_x.npy").write_bytes(b"x")
+    (path / "layouts" / "frames").mkdir()
+    (path / "layouts" / "frames" / "manifest.json").write_text("[]")
+    html = explorer_html(RunRecord(path))
+    data = json.loads(re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)[1])
+    assert data["placement"]["method"] == "pca" and "the map is damaged" in data["placement"]["made"]
+    assert data["motion"] == {} and data["history"]["steps"]
+
+
 def test_two_fragments_on_one_page_do_not_meet(tmp_path):
     record = RunRecord(make_run(tmp_path))
     first, second = (re.findall(r'id="([^"]+)"', explorer_html(record)) for _ in range(2))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from synthetic import make_history, make_run, read
 
-from twist.view.explorer_history import Checkpoints, choose_steps, frames_table
+from twist.view.explorer_history import Checkpoints, as_shown, choose_steps, frames_table
 
 
 def column(table, name, count):
@@ -63,6 +63,20 @@ def test_classes_of_several_heads_keep_the_newest_names(tmp_path):
     assert (column(table, "assignment", 60) == late).all()
     assert "matched to the newest" in table["said"]
     assert table["changes"][0]["kept"] == 1
+    shown = as_shown(record.snapshot(table["steps"][0]), table)
+    assert (shown.assignment == late).all()
+    np.testing.assert_array_equal(shown.top_classes[:, 1], column(table, "second", 60)[0])
+    assert shown.margin.tolist() == record.snapshot(table["steps"][0]).margin.tolist()
+
+
+def test_a_long_run_keeps_only_the_checkpoints_that_are_shown(tmp_path, monkeypatch):
+    record = read(make_run(tmp_path, snapshots=9))
+    checkpoints, steps = Checkpoints(record), record.snapshot_steps()
+    for newest in range(3, 9):
+        shown = checkpoints.table(most=4, until=steps[newest])["steps"]
+    assert sorted(checkpoints._kept) == shown and len(shown) == 4
+    monkeypatch.setattr(record, "snapshot", lambda step: pytest.fail(f"step {step} is read again"))
+    checkpoints.table(most=4)
 
 
 def test_a_damaged_checkpoint_is_left_out_in_words(tmp_path):

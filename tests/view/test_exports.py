@@ -74,6 +74,13 @@ def test_a_text_is_no_formula_in_a_spreadsheet(tmp_path):
     assert "'=1+1" in text and "'@x" in text and ",plain" in text and "'-0.5" not in text
 
 
+def test_a_name_is_no_formula_in_the_table_of_a_folder_of_images(run, tmp_path):
+    _, watch, snapshot = run
+    table = exports.class_table(watch, snapshot, {3: ClassName("=1+1", "")})
+    path = exports.write_folders(table, watch, tmp_path / "images")
+    assert ",'=1+1," in (path / "assignments.csv").read_text()
+
+
 def test_folders_hold_every_image_under_its_class(run, tmp_path):
     from PIL import Image
 

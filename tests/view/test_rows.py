@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
+import pandas as pd
 import pytest
 import traitlets
 
@@ -18,11 +19,13 @@ class View(traitlets.HasTraits):
 def test_anything_that_lists_rows_is_taken():
     view = View()
     assert view.rows.dtype == np.int32 and len(view.rows) == 0
-    for given in ([3, 1], (3, 1), np.array([3, 1], np.int64), iter([3, 1]), np.array([False, True, False, True])):
+    masks = [False, True, False, True], np.array([False, True, False, True]), pd.Series([0, 2, 0, 2]) > 1
+    for given in ([3, 1], (3, 1), np.array([3, 1], np.int64), iter([3, 1]), *masks):
         view.rows = given
         assert sorted(view.rows.tolist()) == [1, 3]
-    view.rows = []
-    assert view.rows.tolist() == []
+    for none in ([], [False, False]):
+        view.rows = none
+        assert view.rows.tolist() == []
     with pytest.raises(ValueError, match="read-only"):
         View(rows=[1]).rows[0] = 2
 

@@ -28,6 +28,7 @@ from twist.view.explorer_answers import (
     tiles_answer,
 )
 from twist.view.explorer_core import ExplorerCore
+from twist.view.explorer_history import as_shown
 from twist.view.explorer_page import explorer_html, static_picture
 from twist.view.explorer_tables import column_table, names_table
 from twist.view.layout import Layout, layout
@@ -254,7 +255,10 @@ class ClassExplorer(ExplorerCore):
         record, home = self._needed_record(), self._snapshot
         if home is None:
             raise ConfigError(f"run {record.name} has no snapshot yet: wait for the first")
-        return home if self.shown_step in (-1, home.step) else record.snapshot(self.shown_step)
+        if self.shown_step in (-1, home.step):
+            return home
+        earlier = record.snapshot(self.shown_step)
+        return as_shown(earlier, self.history) if record.recipe.network.num_heads > 1 else earlier
 
     # -- what the browser asks ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from twist.runs.class_histories import classes_followed, flow_of, moves_between
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
+from twist.runs.watched import Snapshot
 from twist.view.explorer_tables import as_bytes
 
 #: Most checkpoints that the slider stops at, and most values (checkpoints x images) of one column that are sent.
@@ -30,7 +32,7 @@ class Checkpoint(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of a run, each read once.
+    """The checkpoints of a run; those of the newest table are kept, so that the next one reads what is new.
 
     Parameters
     ----------
@@ -75,6 +77,7 @@ class Checkpoints:
         most = max(2, min(most, most_values // max(1, count)))
         chosen = choose_steps(steps, most, home, prefer)
         read = [self._read(step) for step in chosen]
+        self._kept = {step: self._kept[step] for step in chosen}
         whole = [each for each in read if not isinstance(each, str)]
         size = max((len(each.assignment) for each in whole), default=0)
         whole = [each for each in whole if len(each.assignment) == size]
@@ -149,6 +152,19 @@ def choose_steps(steps: list[int], most: int, home: int | None = None, prefer: n
         nearest = min(inner, key=lambda step: abs(step - home))
         chosen[chosen.index(nearest)] = home
     return sorted(set(chosen))
+
+
+def as_shown(snapshot: Snapshot, history: dict[str, Any]) -> Snapshot:
+    """A snapshot under the classes of the slider: where the head changed since, they have the newest's numbers."""
+    steps, count = history.get("steps", []), len(snapshot.assignment)
+    if snapshot.step not in steps:
+        return snapshot
+    place = steps.index(snapshot.step) * count
+    first, second = (
+        np.frombuffer(history[name], "<u2")[place : place + count].astype(np.int32) for name in ("assignment", "second")
+    )
+    top = np.stack([first, np.where(second == 65_535, -1, second)], 1)[:, : snapshot.top_classes.shape[1]]
+    return replace(snapshot, assignment=first, top_classes=top, top_probs=snapshot.top_probs[:, :2])
 
 
 def frames_table(found: Any, steps: list[int]) -> dict[str, Any]:

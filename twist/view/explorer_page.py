@@ -85,7 +85,10 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
     if watch is None:
         raise RecordError(f"run {record.name} has no watch images yet: there is nothing to explore")
     snapshot = record.snapshot(step)
-    found = None if no_map else layout(record.path, snapshot.step)
+    try:
+        found = None if no_map else layout(record.path, snapshot.step)
+    except RecordError as error:
+        found, no_map = None, f"the map is damaged: {error}"
     images, problem = watch_table(watch, most_sheet_bytes=float("inf"))
     if sum(map(len, images["sheets"])) > _MOST_SHEET_BYTES:
         images |= _smaller(images)
@@ -161,7 +164,10 @@ def _motion(record: RunRecord, history: dict[str, Any]) -> dict[str, Any]:
         return {}
     from twist.view.aligned import frames
 
-    found = frames(record.path)
+    try:
+        found = frames(record.path)
+    except RecordError:  # damaged: one map serves all checkpoints, and the page says so
+        found = None
     return {} if found is None else frames_table(found, history["steps"])
 
 

@@ -113,9 +113,13 @@ def write_table(table: pd.DataFrame, target: Path | str) -> Path:
     if kind == ".parquet":
         table.to_parquet(path, engine="pyarrow", index=True)
         return path
+    _write_csv(table, path)
+    return path
+
+
+def _write_csv(table: pd.DataFrame, path: Path) -> None:
     texts = [name for name in table if table[name].dtype.kind not in "biuf"]
     table.assign(**{name: table[name].map(_harmless) for name in texts}).to_csv(path, encoding="utf-8")
-    return path
 
 
 def write_folders(table: pd.DataFrame, watch: Watch, target: Path | str) -> Path:
@@ -133,7 +137,10 @@ def write_folders(table: pd.DataFrame, watch: Watch, target: Path | str) -> Path
     path = new_target(target)
     width = len(str(int(table["assignment"].max()) if len(table) else 0))
     wanted = dict(zip(table.index.tolist(), table.to_dict("records"), strict=True))
-    path.mkdir()
+    try:
+        path.mkdir()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be made: {error.strerror or error}; give another folder") from None
     try:
         for row, tile in enumerate(_tiles(watch)):
             facts = wanted.get(row)
@@ -143,7 +150,7 @@ def write_folders(table: pd.DataFrame, watch: Watch, target: Path | str) -> Path
             folder.mkdir(exist_ok=True)
             pixels = tile.squeeze(-1) if tile.shape[-1] == 1 else tile
             Image.fromarray(pixels).save(folder / f"{facts['sample_id']}.png")
-        table.to_csv(path / "assignments.csv", encoding="utf-8")
+        _write_csv(table, path / "assignments.csv")
     except BaseException:
         shutil.rmtree(path, ignore_errors=True)
         raise

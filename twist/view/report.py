@@ -33,13 +33,6 @@ _SCORES = {
     "ari": "agreement on pairs of images, corrected for chance: 0 is chance",
     "fmi": "agreement on pairs of images, geometric mean of precision and recall",
 }
-_MAP_RULES = (
-    "Neighbors mean something: images that lie side by side have similar features.",
-    "Sizes of groups mean nothing, and neither does how dense they look.",
-    "Distances between far groups may mean nothing.",
-    "Noise can look structured, most of all with few neighbors.",
-    "One map is not enough: its parameters and its seed change the picture, never the numbers above it.",
-)
 
 
 def write_report(run: Any = "last", output: Path | str | None = None, *, wait_for_map: bool = True) -> Path:
@@ -222,11 +215,9 @@ def _explorer(record: RunRecord, snapshot: Snapshot | None, no_map: str) -> str:
         explorer = explorer_html(record, snapshot.step, no_map=no_map)
     except RecordError as error:
         return f"<section><h2>The images, class by class</h2><p>{text(error)}</p></section>"
-    rules = "".join(f"<li>{rule}</li>" for rule in _MAP_RULES)
     return (
         "<section><h2>The images, class by class</h2><p>Point at the map to see an image; choose a class to see its "
-        f'members, the surest first.</p><div class="explorer">{explorer}</div>'
-        f'<ul class="rules">{rules}</ul></section>'
+        f'members, the surest first.</p><div class="explorer">{explorer}</div></section>'
     )
 
 

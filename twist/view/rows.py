@@ -9,7 +9,9 @@ import traitlets
 
 
 class Rows(traitlets.TraitType[Any, Any]):
-    """Rows of the watch images, a read-only int32 array, each 0 or more; set it from anything that lists whole numbers.
+    """Rows of the watch images, a read-only int32 array, each 0 or more.
+
+    Set it from anything that lists whole numbers, or from a mask that says of every image whether it is meant.
 
     Examples
     --------
@@ -28,14 +30,14 @@ class Rows(traitlets.TraitType[Any, Any]):
 
     def validate(self, obj: Any, value: Any) -> np.ndarray:
         """The rows as an array of our own."""
-        if isinstance(value, np.ndarray) and value.dtype == bool:
-            value = np.flatnonzero(value)
         try:
             rows = np.asarray(list(value) if not isinstance(value, np.ndarray) else value)
         except (TypeError, ValueError):
             self.error(obj, value)
         if rows.size == 0:
             rows = np.zeros(0, np.int32)
+        elif rows.dtype == bool and rows.ndim == 1:
+            rows = np.flatnonzero(rows)
         if rows.ndim != 1 or rows.dtype.kind not in "iu":
             self.error(obj, value)
         if rows.size and (rows.min() < 0 or rows.max() > np.iinfo(np.int32).max):
