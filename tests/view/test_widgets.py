@@ -1,6 +1,7 @@
 """Live figures keep their state, send little, and can be forgotten; the tail shows errors and ends."""
 
 import gc
+import json
 import threading
 import time
 import weakref
@@ -173,7 +174,20 @@ def test_text_in_a_span_stays_text(text):
     assert shown.count("<") == 2 and "<script" not in shown
 
 
-def test_the_script_makes_the_figure_as_wide_as_its_cell():
+def test_a_page_that_missed_a_change_gets_the_whole_figure_and_one_that_knows_it_nothing():
     live = LiveFigure(figure())
-    assert "ResizeObserver" in live._esm[-700:] and "plotlywidget-after-render" in live._esm[:-700]
-    assert live.layout.autosize and live.layout.width is None
+    live.draw(figure(5, "late"))
+    wire = Wire(live)
+    known = f"{live._last_layout_edit_id} {live._last_trace_edit_id}"
+    live._handle_custom_msg({"do": "whole", "known": known}, [])
+    assert wire.messages == []
+    live._handle_custom_msg({"do": "whole", "known": "0 0"}, [])
+    (sent,) = (data["state"] for data, _ in wire.messages)  # one message: no page sees half of it
+    assert sent["_widget_layout"]["title"]["text"] == "late" and len(sent["_widget_data"]) == 2
+    assert sent["_whole"] == known == live.get_state()["_whole"]
+
+
+def test_plotly_lies_in_the_script_as_a_string_that_costs_a_page_nothing_until_it_is_shown():
+    first, *rest = LiveFigure(figure())._esm.strip().splitlines()
+    plotly = json.loads(first.removeprefix("const PLOTLY = ").removesuffix(";"))
+    assert "plotlywidget-after-render" in plotly and len("".join(rest)) < 20_000

@@ -34,7 +34,6 @@ __all__ = ["RunMonitor", "duration", "judge"]
 LOOK_EVERY_S, REST_S = 1.0, 5.0
 _DRAWING = 0.08  # drawing takes at most this share of the time
 _CHOICES_EVERY_S = 10.0
-_LOADING_S = 60.0  # a page that was just opened may still be loading plotly's script
 _WIDTH_STEP = 24  # pixels: a smaller change of the width is no reason to draw anew
 _MOST_CHOICES = 60
 
@@ -85,7 +84,7 @@ class RunMonitor(ipywidgets.VBox):
         self._dismissed: set[str] = set()
         self._choices: tuple[float, list[str]] = (-_CHOICES_EVERY_S, [])
         self._drawn: Any = None
-        self._draw_again, self._took, self._points, self._displayed = 0.0, 0.0, 0, time.monotonic()
+        self._draw_again, self._took, self._points = 0.0, 0.0, 0
         self._summary, self._alarms_first = "", not live
         self._lag: float | None = None
         if run != "last":
@@ -239,8 +238,6 @@ class RunMonitor(ipywidgets.VBox):
         step, width = self._step(), self.board.width
         figure = overview(seen, width=width, dark=dark, paper=paper, step=step, ghosts=self.ghosts)
         self.figure.draw(figure)
-        if began < self._displayed + _LOADING_S:
-            self.figure.send_whole()
         self._name_file(seen)
         self._drawn, self._points, self._lag = want, points_drawn(figure), seen.log_age_s
         self._summary = summary(seen)
@@ -387,9 +384,6 @@ class RunMonitor(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
-        self._displayed = time.monotonic()
-        with self._looking:
-            self.figure.send_whole()
         return {**bundle, "text/html": self.static_html(), "text/plain": f"RunMonitor({self.record!r})"}
 
     def _ipython_display_(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -12,6 +13,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import traitlets
+
+from twist.view.browser import script
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -20,19 +24,12 @@ else:
     FigureWidget = object
 
 
-# plotly's widget measures itself only when the window changes, and so stays 700 pixels wide in a notebook cell.
-_FOLLOW_WIDTH = """
-if (!window.twistFollowsWidth) {
-  window.twistFollowsWidth = new WeakMap();
-  const observer = new ResizeObserver((entries) => {
-    for (const { target, contentRect } of entries) {
-      if (window.twistFollowsWidth.get(target) === contentRect.width) continue;
-      window.twistFollowsWidth.set(target, contentRect.width);
-      window.dispatchEvent(new Event("resize"));
-    }
-  });
-  document.addEventListener("plotlywidget-after-render", ({ detail }) => observer.observe(detail.element));
-}
+# One for all figures of a page, begun when the first is shown; a string until then, which costs the page nothing.
+_LOAD_PLOTLY = """
+const PLOTLY = %s;
+const loadPlotly = () => (window.twistPlotly ??= import(
+  URL.createObjectURL(new Blob([PLOTLY], { type: "text/javascript" })),
+));
 """
 
 
@@ -49,29 +46,39 @@ def _live_figure() -> type[Redrawn]:
 
     class LiveFigure(Redrawn, go.FigureWidget):
         __doc__ = Redrawn.__doc__
-        _esm = (resources.files("plotly") / "package_data" / "widgetbundle.js").read_text("utf-8") + _FOLLOW_WIDTH
+        _esm = _live_script()
+        # Up to which edits of layout and traces the whole figure goes that was sent last.
+        _whole = traitlets.Unicode("0 0").tag(sync=True)
 
     return LiveFigure
+
+
+def _live_script() -> str:
+    plotly = (resources.files("plotly") / "package_data" / "widgetbundle.js").read_text("utf-8")
+    parts = script("dom", "live_figure", widget="makeLiveFigure")
+    return _LOAD_PLOTLY % json.dumps(plotly, ensure_ascii=False) + parts
 
 
 class Redrawn(FigureWidget):
     """A `plotly` figure widget that can be redrawn from a thread, reloaded, and forgotten.
 
     What `LiveFigure` adds to plotly's widget. plotly's own hands a reloaded page (and Voila) the figure it was
-    constructed with, not the present one, and is never garbage-collected, because its script is a path that anywidget
-    watches (anywidget issue 929). Both are mended here with two private names of plotly, `_data` and `_layout_obj`; a
-    test guards them.
+    constructed with, not the present one, loses what changes while a page loads its script, and is never
+    garbage-collected, because its script is a path that anywidget watches (anywidget issue 929). All three are mended
+    here and in ``browser/live_figure.js`` with private names of plotly; a test guards them.
 
     Every live figure sends five megabytes of script once: use one per view.
     """
 
     def __init__(self, figure: go.Figure):
         self._drawn_ranges: dict[str, tuple] = {}
-        self._drawing = threading.Lock()
+        self._drawing = threading.RLock()
         super().__init__(figure)
         self._config = {"displaylogo": False, "responsive": True, "showSendToCloud": False, "plotlyServerURL": ""}
         self.layout.autosize = True
         self._remember_ranges(figure.layout.to_plotly_json())
+        self.on_msg(self._hear)
+        self.send_whole()
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """The widget's state; a full one (reload, Voila, second page) is that of the figure as it is now."""
@@ -80,13 +87,23 @@ class Redrawn(FigureWidget):
         return super().get_state(key, drop_defaults)
 
     def send_whole(self) -> None:
-        """Send the figure as it is now, as what a page will show that has still to load plotly's script.
+        """Send the figure as it is now; what changes is otherwise sent as changes.
 
-        What changes is otherwise sent as changes, and those that come before the script listens are lost. plotly does
-        the same when a figure is displayed by itself, but not for one inside of another widget.
+        A page asks for it when it may have missed one, or has kept many.
         """
-        self.set_trait("_widget_layout", deepcopy(self._layout_obj._props))
-        self.set_trait("_widget_data", deepcopy(self._data))
+        with self._drawing, self.hold_sync():
+            self.set_trait("_widget_layout", deepcopy(self._layout_obj._props))
+            self.set_trait("_widget_data", deepcopy(self._data))
+            self.set_trait("_whole", self._edits())
+
+    def _edits(self) -> str:
+        return f"{self._last_layout_edit_id} {self._last_trace_edit_id}"
+
+    def _hear(self, _: Any, message: Any, buffers: Any) -> None:
+        if isinstance(message, dict) and message.get("do") == "whole":
+            with self._drawing:
+                if message.get("known") != self._edits():
+                    self.send_whole()
 
     def draw(self, figure: go.Figure) -> None:
         """Show another figure in place: only what changed is sent, in one message, and a person's zoom is kept."""

@@ -17,10 +17,10 @@ _WHOLES = {
 }
 
 
-def script(*parts: str) -> str:
-    """The parts ``NAME.js`` in order, as one module whose default export is the widget's ``render``."""
+def script(*parts: str, widget: str = "{ render }") -> str:
+    """The parts ``NAME.js`` in order, as one module that exports the widget: by default, what has its ``render``."""
     names = (name for part in parts for name in _WHOLES.get(part, (part,)))
-    return "".join(_read(f"{name}.js") for name in names) + "\nexport default { render };\n"
+    return "".join(_read(f"{name}.js") for name in names) + f"\nexport default {widget};\n"
 
 
 def style(*parts: str) -> str:

@@ -33,9 +33,9 @@ class Board {
     this.alarms = make("section", { class: "twist-alarms", "aria-label": "Alarms of this run" });
     this.findings = make("div", { class: "twist-findings" }, this.judged, this.alarms);
     this.foot = make("span", { class: "twist-facts twist-foot" });
-    this.saves = make("span", { class: "twist-saves" }, ...["png", "svg"].map((format) =>
-      make("button", { text: `Save ${format.toUpperCase()}`, onclick: () => this.save(format),
-        title: `Save the pictures below as one ${format.toUpperCase()} file, with the line that says where they come from` })));
+    this.saves = make("span", { class: "twist-saves" }, ...["PNG", "SVG"].map((kind) =>
+      make("button", { text: `Save ${kind}`, onclick: () => this.save(kind.toLowerCase()),
+        title: `Save the pictures below as one ${kind} file, with the line that says where they come from` })));
     this.spoken = make("div", { class: "twist-spoken", "aria-live": "polite" });
 
     el.classList.add("twist", "twist-board");
@@ -152,7 +152,8 @@ class Board {
     if (!verdict) return;
     const { sign, title, since, sentence, advice, causes, missing, look, evidence, at } = verdict;
     this.judged.dataset.sign = { "✓": "good", "▲": "alarm" }[sign] ?? "open";
-    const head = make("p", {}, make("b", { text: `${sign} ${title}` }), make("span", { class: "twist-facts", text: since }));
+    const head = make("p", {}, make("b", { text: `${sign} ${title}` }),
+      make("span", { class: "twist-facts", text: since }));
     if (at) head.prepend(make("span", { class: "twist-at", text: `As of step ${count(at)}: ` }));
     if (look !== null) head.append(this.makeLook(look));
     const open = this.numbers.open;
