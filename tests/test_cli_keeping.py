@@ -43,6 +43,10 @@ def test_rename_and_tag(pair, capfd):
     assert last_json(capfd)["tags"] == ["paper", "seed 0"]
     assert main(["tag", "better", "new", "--remove", "paper"]) == 0
     assert tags_of(pair / "better") == ("seed 0", "new")
+    assert main(["list", "--json"]) == 0
+    said = capfd.readouterr().out.rstrip().splitlines()
+    tags = {run["name"]: run["tags"] for run in json.loads(said[-1])["runs"]}
+    assert tags == {"better": ["seed 0", "new"], "flat": []} and any("seed 0, new" in line for line in said[:-1])
     assert main(["tag", "flat"]) == 0
     assert "flat: no tags" in capfd.readouterr().out
 

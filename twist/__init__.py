@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "launch": "twist.runs.launcher",
     "attach": "twist.runs.launcher",
-    "list_runs": "twist.runs.launcher",
+    "list_runs": "twist.runs.listing",
     "fork": "twist.runs.forking",
     "Run": "twist.runs.handle",
     "run_many": "twist.runs.sweep",

@@ -27,6 +27,15 @@ def rows_of(table):
     return {row.name: row for row in table.rows}
 
 
+def test_the_plain_table_has_every_run_and_its_tags_newest_first(three):
+    keeping.tag(three / "flat", "paper", "bad")
+    table = listing.list_runs()
+    assert table["name"].tolist() == ["short", "flat", "good"]
+    assert table["tags"].tolist() == [(), ("paper", "bad"), ()]
+    assert set(table["state"]) == {"COMPLETED"} and set(table["recipe"]) == {"synthetic"}
+    assert listing.list_runs(three / "nowhere").empty
+
+
 def test_a_look_is_cheap_and_settling_adds_verdicts_scores_time_and_size(three):
     table = Listing()
     assert [row.verdict for row in table.look()] == [None] * 3
@@ -91,7 +100,7 @@ def test_damaged_and_half_written_runs_are_rows_with_their_state_in_words(three)
     (three / "odd" / "run.json").write_text('{"schema": 1, "created": 3, "seed": "x", "forked_from": 1}')
     (three / "odd" / "recipe.json").write_text('{"optim": {"epochs": "many"}}')
     (three / "photos").mkdir()
-    (three / ".trash-old-0000").mkdir()
+    (three / ".twist-trash-old-00000000").mkdir()
     (three / "file").write_text("")
     (three / "bare").mkdir()
     table = Listing()
@@ -104,6 +113,8 @@ def test_damaged_and_half_written_runs_are_rows_with_their_state_in_words(three)
     assert rows["newer"].state == "UNREADABLE" and "newer twist" in rows["newer"].message
     assert rows["odd"].state == "UNREADABLE" and rows["odd"].message
     assert rows["flat"].title and rows["short"].verdict == "too early to say"
+    states = listing.list_runs().set_index("name")["state"]
+    assert states["short"] == "COMPLETED" and states["newer"].startswith("UNREADABLE: newer was recorded by a newer")
 
 
 def test_a_living_run_is_read_at_every_look_and_a_vanished_one_goes(three):

@@ -106,13 +106,13 @@ def print_summary(run: Run, facts: dict[str, Any]) -> None:
 
 def _list(options: argparse.Namespace) -> int:
     from twist.runs.folders import runs_root
-    from twist.runs.launcher import list_runs
+    from twist.runs.listing import list_runs
 
     table = list_runs()
     if table.empty:
         print(f"no run in {runs_root()} yet: start one with `twist train digits`")
     else:
-        print(table.fillna("").to_string(index=False))
+        print(table.assign(tags=table["tags"].map(", ".join)).fillna("").to_string(index=False))
     return print_json(options, {"runs": json.loads(table.to_json(orient="records"))})
 
 

@@ -6,21 +6,16 @@ import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from twist.runs.attempts import last_attempt
 from twist.runs.config import ConfigError, Recipe, field_names, field_value, with_fields
 from twist.runs.devices import check_device
-from twist.runs.folders import check_name, create_run, find_run, run_paths, runs_root
+from twist.runs.folders import check_name, create_run, find_run, runs_root
 from twist.runs.handle import Run, TrainingFailed, start
 from twist.runs.lock import lock_holder
-from twist.runs.record import RunRecord
-from twist.runs.status import read_status
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["Run", "TrainingFailed", "attach", "launch", "list_runs", "prepare", "start"]
+__all__ = ["Run", "TrainingFailed", "attach", "launch", "prepare", "start"]
 
 
 def launch(
@@ -149,32 +144,6 @@ def check_batch(recipe: Recipe, num_images: int) -> None:
 def attach(name: str = "last") -> Run:
     """A handle on an existing run: by name, by path, or ``last`` for the newest."""
     return Run(find_run(str(name)))
-
-
-def list_runs(root: Path | None = None) -> pd.DataFrame:
-    """All runs as a table, newest first: name, recipe, state, step, seed, time of creation."""
-    import pandas as pd
-
-    rows: list[dict[str, Any]] = []
-    for path in reversed(run_paths(root)):
-        try:
-            identity = RunRecord(path).identity
-            status = read_status(path)
-        except RuntimeError as error:  # damaged, or deleted meanwhile
-            rows.append({"name": path.name, "state": f"UNREADABLE: {error}"})
-            continue
-        rows.append(
-            {
-                "name": path.name,
-                "recipe": identity.get("recipe"),
-                "state": status.state,
-                "step": status.step,
-                "total_steps": status.total_steps,
-                "seed": identity.get("seed"),
-                "created": identity.get("created"),
-            }
-        )
-    return pd.DataFrame(rows, columns=["name", "recipe", "state", "step", "total_steps", "seed", "created"])
 
 
 def discard_unstarted(run: Run) -> None:

@@ -13,19 +13,22 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from twist.runs.clustering import match_classes
 from twist.runs.comparison import normalized_mutual_information
-from twist.runs.folders import code_state, runs_root
+from twist.runs.folders import code_state, run_paths, runs_root
 from twist.runs.keeping import tags_of
 from twist.runs.record import RunRecord
 from twist.runs.status import ALIVE, read_status
 from twist.runs.store import RecordError, read_json, write_json
 from twist.runs.thinning import disk_use
 from twist.runs.verdict import verdict
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 CACHE = ".listing.json"
 #: States of runs of which nothing changes without a trace in their files.
@@ -86,6 +89,18 @@ class Row:
     def alive(self) -> bool:
         """Whether a process works on it."""
         return self.state in ALIVE
+
+
+def list_runs(root: Path | None = None) -> pd.DataFrame:
+    """All runs as a table, newest first: name, recipe, state, step, total_steps, seed, tags, created."""
+    import pandas as pd
+
+    rows = [_cheap_facts(path) for path in reversed(run_paths(root))]
+    columns = ["name", "recipe", "state", "step", "total_steps", "seed", "tags", "created"]
+    table = pd.DataFrame([[getattr(row, column) for column in columns] for row in rows], columns=columns)
+    unreadable = [row.state == "UNREADABLE" for row in rows]
+    table.loc[unreadable, "state"] = [f"UNREADABLE: {row.message}" for row in rows if row.state == "UNREADABLE"]
+    return table
 
 
 def row_of(path: Path) -> Row:
