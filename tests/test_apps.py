@@ -1,15 +1,22 @@
 """The command ``twist app`` before anything is served, and the notebooks that it serves."""
 
+import http.server
 import json
+import os
 import socket
+import socketserver
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
+import psutil
 import pytest
 from synthetic import make_run
 
 import twist
 from twist.cli import main
-from twist.cli.apps import APPS, OF_A_RUN, notebook_of, port_of
+from twist.cli.apps import APPS, OF_A_RUN, _answers, notebook_of, port_of
 from twist.runs.config import ConfigError
 
 
@@ -49,3 +56,31 @@ def test_a_run_that_is_not_there_and_a_run_for_an_app_of_all_runs_are_refused(tm
     assert "gone" in capsys.readouterr().err
     assert main(["app", "compare", "here", "--no-browser"]) == 2
     assert "leave 'here' out" in capsys.readouterr().err
+
+
+def test_a_server_is_found_past_a_proxy_and_not_where_none_answers(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # nobody is there
+    with socketserver.TCPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        living = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        assert _answers(f"http://127.0.0.1:{server.server_address[1]}/", living)  # 501 is an answer
+        living.communicate()
+    assert not _answers("http://127.0.0.1:9/", living)
+
+
+def test_a_terminated_app_takes_its_server_along(tmp_path, monkeypatch):
+    code = (
+        "import sys; from twist.cli import apps, main\n"
+        "apps.voila_command = lambda *_: [sys.executable, '-c', 'import os; print(os.getpid(), flush=True); input()']\n"
+        "main(['app', 'compare', '--no-browser'])"
+    )
+    app = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "TWIST_RUNS": str(tmp_path)},
+    )
+    server = psutil.Process(int(app.stdout.readline()))
+    app.terminate()
+    assert app.wait(20) == 0 and not server.is_running()
+    app.communicate()

@@ -6,10 +6,12 @@ import argparse
 import json
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -44,7 +46,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _app(options: argparse.Namespace) -> int:
-    """Serve until interrupted."""
+    """Serve until interrupted, or terminated: the server is never left behind."""
     from twist.runs.folders import find_run, runs_root
 
     if options.run != "last":
@@ -64,6 +66,8 @@ def _app(options: argparse.Namespace) -> int:
             "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH", folder),
         }
         command = voila_command(notebook, port, options.theme)
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         with subprocess.Popen(command, env=environment) as server:
             try:
                 return _serve(server, options, port, token)
@@ -127,10 +131,11 @@ def port_of(text: str) -> int:
 
 
 def _answers(address: str, server: subprocess.Popen) -> bool:
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # a proxy does not see this machine's ports
     deadline = time.monotonic() + _LONGEST_START_S
     while time.monotonic() < deadline and server.poll() is None:
         try:
-            urllib.request.urlopen(f"{address}voila/static/voila.js", timeout=2).close()
+            direct.open(f"{address}voila/static/voila.js", timeout=2).close()
             return True
         except urllib.error.HTTPError:
             return True  # it refuses whoever has no token: it is there
