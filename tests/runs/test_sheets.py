@@ -12,7 +12,7 @@ from synthetic import make_run, read
 from twist.runs.config import Recipe
 from twist.runs.folders import create_run
 from twist.runs.record import RunWriter
-from twist.runs.sheets import ContactSheets
+from twist.runs.sheets import ContactSheets, thumbnails_of
 from twist.runs.shortcuts import image_statistics, shortcut_at
 from twist.runs.store import RecordError
 from twist.runs.verdict import verdict
@@ -55,6 +55,9 @@ def test_tiles_are_the_images(channels, count, tmp_path):
     RunWriter(path, 1).watch(images, np.arange(count))
     tiles = np.concatenate(list(ContactSheets.of(read(path).watch()).tiles()))
     np.testing.assert_array_equal(tiles.transpose(0, 3, 1, 2), images)
+    rows = np.random.default_rng(1).integers(0, count, 30)
+    few = thumbnails_of(ContactSheets.of(read(path).watch()), rows)
+    np.testing.assert_array_equal(few.transpose(0, 3, 1, 2), images[rows])
 
 
 @pytest.mark.parametrize(

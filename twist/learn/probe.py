@@ -34,9 +34,9 @@ from twist.runs.config import ConfigError, Recipe, ViewsConfig, with_fields
 from twist.runs.frames import FrameError, read_frame, write_frame
 from twist.runs.named_sets import NAMED_SETS
 from twist.runs.record import RunRecord
-from twist.runs.sheets import ContactSheets
+from twist.runs.sheets import ContactSheets, thumbnails_of
 from twist.runs.sources import find_source
-from twist.runs.store import RecordError, read_json, step_folder
+from twist.runs.store import RecordError, step_folder
 from twist.runs.watched import Watch
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -78,11 +78,7 @@ class Images:
             raise ConfigError(f"image {row} is not watched: give a row from 0 to {len(self.watch) - 1}")
         if self._pixels is not None:
             return self._pixels[row : row + 1]
-        number, place = divmod(row, self._sheets.per_sheet)
-        y, x = (index * self._sheets.tile for index in divmod(place, self._sheets.columns))
-        sheet = np.atleast_3d(np.asarray(self._sheets.picture(number)))
-        tile = sheet[y : y + self._sheets.tile, x : x + self._sheets.tile]
-        return torch.from_numpy(tile.copy()).permute(2, 0, 1)[None]
+        return torch.from_numpy(thumbnails_of(self._sheets, [row])).permute(0, 3, 1, 2)
 
 
 def _pixels_of(path: Path, recipe: Recipe, watch: Watch) -> UInt8[Tensor, "M ch H W"]:
@@ -92,8 +88,7 @@ def _pixels_of(path: Path, recipe: Recipe, watch: Watch) -> UInt8[Tensor, "M ch 
     if (found is not None and found.is_dir()) or (named is not None and named.image_size is not None):
         data = dataclasses.replace(data, keep="decode")  # a few images out of maybe a million, and no cache is written
     images = datasets.load(data, run_folder=path)
-    files = sorted((path / "attempts").glob("*/environment.json"))
-    known = next((mark for file in files if (mark := read_json(file).get("images"))), None)
+    known = RunRecord(path).images_fingerprint
     if known is not None and not images.has_fingerprint(known):
         raise ConfigError(f"they are others than when the run began, {images.fingerprint} and not {known}")
     rows = torch.from_numpy(np.array(watch.sample_ids))

@@ -10,8 +10,8 @@ import numpy as np
 from twist.runs.class_histories import moves_between
 from twist.runs.config import ConfigError, Recipe, field_help, field_names, field_value
 from twist.runs.record import RunRecord, Snapshot
-from twist.runs.sheets import ContactSheets
-from twist.runs.store import RecordError, read_json
+from twist.runs.sheets import ContactSheets, thumbnails_of
+from twist.runs.store import RecordError
 from twist.runs.watched import Watch
 
 #: Thumbnails looked at to tell whether two runs watch the same images, where no fingerprint says so.
@@ -71,14 +71,6 @@ class SharedImages(NamedTuple):
     sentence: str
 
 
-def images_fingerprint(record: RunRecord) -> str | None:
-    """The fingerprint of the images that a run learned from, or None where it did not note one."""
-    for file in sorted((record.path / "attempts").glob("*/environment.json"), reverse=True):
-        if isinstance(found := read_json(file).get("images"), str):
-            return found
-    return None
-
-
 def shared_images(first: RunRecord, second: RunRecord) -> SharedImages:
     """The images that two runs both watch: of one number in sets of one fingerprint, or with the same thumbnail.
 
@@ -101,7 +93,7 @@ def shared_images(first: RunRecord, second: RunRecord) -> SharedImages:
     counted = f"{len(ids):,} images that both watch"
     if len(ids) < max(map(len, watches)):
         counted += f", of {len(watches[0]):,} and {len(watches[1]):,}"
-    prints = [images_fingerprint(record) for record in (first, second)]
+    prints = [record.images_fingerprint for record in (first, second)]
     if prints[0] is not None and prints[0] == prints[1]:
         return SharedImages(rows, others, f"{counted}; both runs learned from the set {prints[0]}.")
     looked_at = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), _LOOKED_AT)).astype(int))
@@ -123,7 +115,7 @@ def shared_images(first: RunRecord, second: RunRecord) -> SharedImages:
 def _other_thumbnails(watches: Sequence[Watch], rows: Sequence[np.ndarray]) -> int | None:
     """How many pairs of thumbnails look different; None where their sizes do."""
     one, two = (
-        np.concatenate(list(ContactSheets.of(watch).tiles()))[chosen].astype(np.float32)
+        thumbnails_of(ContactSheets.of(watch), chosen).astype(np.float32)
         for watch, chosen in zip(watches, rows, strict=True)
     )
     if one.shape != two.shape:

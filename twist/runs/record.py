@@ -22,7 +22,16 @@ import numpy as np
 
 from twist.runs.config import Recipe, from_dict
 from twist.runs.growing import GrowingTable
-from twist.runs.store import SCHEMA, RecordError, npy_bytes, step_folder, sync_file, sync_folder, write_sealed_folder
+from twist.runs.store import (
+    SCHEMA,
+    RecordError,
+    npy_bytes,
+    read_json,
+    step_folder,
+    sync_file,
+    sync_folder,
+    write_sealed_folder,
+)
 from twist.runs.thumbnails import TILE_COLUMNS, TILES_PER_SHEET, contact_sheets
 from twist.runs.watched import Snapshot, Watch, read_snapshot, read_watch
 
@@ -207,6 +216,14 @@ class RunRecord:
     def recipe(self) -> Recipe:
         """The recipe the run was made with."""
         return from_dict(self._json("recipe.json"))
+
+    @property
+    def images_fingerprint(self) -> str | None:
+        """What tells the image set that the run learned from; None where no attempt noted it."""
+        for file in sorted((self.path / "attempts").glob("*/environment.json"), reverse=True):
+            if isinstance(found := read_json(file).get("images"), str) and found:
+                return found
+        return None
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

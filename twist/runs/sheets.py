@@ -131,12 +131,27 @@ def contact_sheet(watch: Watch, rows: Sequence[int]) -> tuple[bytes, str]:
     if wrong is not None:
         raise RecordError(f"row {wrong:,} is asked for, but the run watches {len(watch):,} images")
     sheets = ContactSheets.of(watch)
-    places = [divmod(int(row), sheets.per_sheet) for row in rows]
-    tiles = {number: _tiles(sheets, number) for number in sorted({number for number, _ in places})}
-    channels = max((sheet.shape[-1] for sheet in tiles.values()), default=1)
-    chosen = [np.broadcast_to(tiles[number][at], (sheets.tile, sheets.tile, channels)) for number, at in places]
-    images = np.stack(chosen) if chosen else np.zeros((0, sheets.tile, sheets.tile, channels), np.uint8)
+    images = thumbnails_of(sheets, rows)
     return encode_tiles(images, sheets.columns, lossless=all(file.path.suffix == ".png" for file in sheets.files))
+
+
+def thumbnails_of(sheets: ContactSheets, rows: Sequence[int] | np.ndarray) -> np.ndarray:
+    """The thumbnails of some watch images, uint8 ``[K, tile, tile, 1 or 3]``, in their order; a sheet at a time.
+
+    Raises
+    ------
+    RecordError
+        When a sheet is missing or damaged.
+    """
+    numbers, places = np.divmod(np.asarray(rows, np.int64), sheets.per_sheet)
+    images = np.zeros((len(numbers), sheets.tile, sheets.tile, 1), np.uint8)
+    for number in np.unique(numbers).tolist():
+        here = numbers == number
+        tiles = _tiles(sheets, number)
+        if tiles.shape[-1] > images.shape[-1]:  # gray sheets before the first in color
+            images = images.repeat(tiles.shape[-1], -1)
+        images[here] = tiles[places[here]]
+    return images
 
 
 def encode_tiles(tiles: np.ndarray, columns: int, *, lossless: bool) -> tuple[bytes, str]:

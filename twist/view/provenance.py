@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import twist
@@ -19,7 +18,7 @@ def provenance(record: RunRecord, step: int | None = None) -> str:
     if step is not None:
         parts.append(f"step {step:,}")
     parts.append(f"seed {record.recipe.seed}")
-    if images := _images(record):
+    if images := record.images_fingerprint:
         parts.append(f"images {images}")
     commit = (identity.get("code") or {}).get("commit")
     parts.append(f"twist {identity.get('twist', twist.__version__)}" + (f" at {commit[:7]}" if commit else ""))
@@ -37,12 +36,3 @@ def file_name(record: RunRecord, view: str, step: int | None = None) -> str:
     """
     when = "" if step is None else f"-step{step}"
     return re.sub(r"[^\w.-]+", "-", f"{record.name}{when}-{view}").strip("-.") or view
-
-
-def _images(record: RunRecord) -> str:
-    for file in sorted((record.path / "attempts").glob("*/environment.json"), reverse=True):
-        try:
-            return str(json.loads(file.read_text("utf-8")).get("images") or "")
-        except (OSError, ValueError, AttributeError):  # a damaged note of the past: the line is shorter by one part
-            continue
-    return ""
