@@ -40,7 +40,14 @@ def test_a_damaged_file_is_told_and_not_overwritten(tmp_path):
 
 
 def test_entries_that_are_no_names_are_left_out(tmp_path):
-    entries = {"1": {"name": 5, "note": "kept"}, "-2": {"name": "a"}, "x": {"name": "b"}, "4": "c", "²": {"name": "d"}}
+    entries = {
+        "1": {"name": 5, "note": "kept"},
+        "-2": {"name": "a"},
+        "x": {"name": "b"},
+        "4": "c",
+        "²": {"name": "d"},
+        "9" * 5000: {"name": "e"},
+    }
     (tmp_path / FILE).write_text(json.dumps({"schema": 1, "classes": entries}))
     assert class_names(tmp_path) == {1: ("", "kept")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -92,9 +93,11 @@ def test_leftovers_of_kills_and_faults_go(run):
     (run / "checkpoints" / "damaged-step-000000010-ab12").mkdir()
     (run / "snapshots" / ".step-000000035.77.aa").mkdir()
     (run / "snapshots" / ".step-000000035.77.aa" / "x.npy").write_bytes(b"123")
+    shutil.copytree(run / "layouts" / step_folder(140), run / "layouts" / step_folder(999))  # its snapshot went
     plan = plan_thinning(run)
-    assert len(plan.leftovers) == 2
+    assert len(plan.leftovers) == 3 and "3 leftovers" in plan.sentence
     thin(plan)
+    assert not (run / "layouts" / step_folder(999)).exists()
     assert not [path for path in run.rglob("*") if path.name.startswith((".step", "damaged-"))]
 
 
@@ -147,10 +150,11 @@ def test_a_living_run_is_refused_and_so_is_keeping_none(run):
 
 
 def test_bytes_are_spelled_with_three_figures():
-    assert [spell_bytes(count) for count in (0, 999, 1000, 12_345_678, 3e12)] == [
+    assert [spell_bytes(count) for count in (0, 999, 1000, 12_345_678, 3e12, 2e18)] == [
         "0 B",
         "999 B",
         "1 kB",
         "12.3 MB",
-        "3e+03 GB",
+        "3 TB",
+        "2,000,000 TB",
     ]

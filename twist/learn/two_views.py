@@ -25,6 +25,8 @@ from twist.learn.views import ExtraAugmentation, plain_view
 from twist.runs.augmentations import AUGMENTATIONS, TOGETHER, alone
 from twist.runs.config import Recipe, ViewsConfig
 
+_AT_ONCE = 128  # views in the network, which beside a training has little memory for itself
+
 
 class Subject(NamedTuple):
     """Who is asked, and how.
@@ -194,7 +196,8 @@ def _central(parameters: ViewParameters, image: Tensor) -> ViewParameters:
 @torch.no_grad()
 def _ask(subject: Subject, views: Float[Tensor, "N ch S S"]) -> tuple[Float[Tensor, "N C"], Float[Tensor, "N C"]]:
     with as_written(subject.network):
-        logits = subject.network(views.contiguous(memory_format=torch.channels_last)).logits.float()
+        parts = views.contiguous(memory_format=torch.channels_last).split(_AT_ONCE)
+        logits = torch.cat([subject.network(part).logits.float() for part in parts])
     return (logits / subject.recipe.objective.temperature).log_softmax(1), logits
 
 

@@ -51,7 +51,7 @@ def class_names(path: Path) -> dict[int, ClassName]:
         raise RecordError(f"{Path(path).name}/{FILE} was written by a newer twist: update, or delete it")
     found = {}
     for key, entry in listed.items():
-        if key.isascii() and key.isdecimal() and isinstance(entry, dict):
+        if key.isascii() and key.isdecimal() and len(key) < 10 and isinstance(entry, dict):
             said = ClassName(_line(entry.get("name")), _text(entry.get("note")))
             if any(said):
                 found[int(key)] = said

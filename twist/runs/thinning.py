@@ -64,10 +64,10 @@ def spell_bytes(count: float) -> str:
     ('512 B', '96.3 kB', '4.56 GB')
     """
     for unit in ("B", "kB", "MB", "GB"):
-        if count < 999.5 or unit == "GB":
+        if count < 999.5:
             return f"{count:.3g} {unit}"
         count /= 1000
-    raise AssertionError
+    return f"{count:.3g} TB" if count < 999.5 else f"{count:,.0f} TB"
 
 
 class Thinning(NamedTuple):
@@ -84,7 +84,7 @@ class Thinning(NamedTuple):
     kept_checkpoints, kept_snapshots
         Steps of those that would stay, ascending.
     leftovers
-        Folders of damaged checkpoints, and of writes that were killed.
+        Folders of damaged checkpoints, of writes that were killed, and of maps without a snapshot.
     bytes
         Bytes that this would free.
     """
@@ -145,12 +145,14 @@ def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Th
     if sound is not None:
         keep["checkpoints"].add(sound)
     gone = {part: tuple(step for step in there[part] if step not in keep[part]) for part in there}
-    leftovers = tuple(
+    leftovers = [
         Path(entry.path)
         for part in ("checkpoints", "snapshots")  # in layouts a process may be writing, whoever holds the run
         for entry in _entries(path / part)
         if entry.name.startswith((".", "damaged-")) and entry.is_dir(follow_symlinks=False)
-    )
+    ]
+    # A map that was being made when its snapshot went.
+    leftovers += [path / "layouts" / step_folder(n) for n in steps_in(path / "layouts") if n not in there["snapshots"]]
     folders = [*_folders(path, gone), *leftovers]
     rule = (
         f"Kept are the newest {_spell(checkpoints, 'checkpoint')} and the newest {_spell(snapshots, 'snapshot')}, the "
@@ -164,7 +166,7 @@ def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Th
         gone["snapshots"],
         tuple(sorted(keep["checkpoints"])),
         tuple(sorted(keep["snapshots"])),
-        leftovers,
+        tuple(leftovers),
         sum(_bytes_below(folder) for folder in folders),
     )
 
@@ -220,9 +222,9 @@ def kept_steps(steps: Sequence[int], newest: int) -> set[int]:
 
 def _folders(path: Path, gone: dict[str, tuple[int, ...]]) -> list[Path]:
     """Folders of the steps that go; a snapshot takes its map along."""
+    mapped = set(steps_in(path / "layouts"))
     found = [path / part / step_folder(step) for part, steps in gone.items() for step in steps]
-    maps = [path / "layouts" / step_folder(step) for step in gone["snapshots"]]
-    return [*found, *(folder for folder in maps if folder.is_dir() and not folder.is_symlink())]
+    return [*found, *(path / "layouts" / step_folder(step) for step in gone["snapshots"] if step in mapped)]
 
 
 def _newest_sound(path: Path, steps: Sequence[int]) -> int | None:
