@@ -117,6 +117,21 @@ def test_damaged_and_half_written_runs_are_rows_with_their_state_in_words(three)
     assert states["short"] == "COMPLETED" and states["newer"].startswith("UNREADABLE: newer was recorded by a newer")
 
 
+def test_a_fork_names_its_parent_as_it_is_called_now(three):
+    parent, child = (json.loads((three / name / "run.json").read_text()) for name in ("good", "flat"))
+    child["forked_from"] = {"id": parent["id"], "name": "good"}
+    (three / "flat" / "run.json").write_text(json.dumps(child))
+    table = Listing()
+    table.look()
+    assert [row.parent for row in table.rows] == ["", "good", ""]
+    keeping.rename(three / "good", "better")
+    table.look()
+    assert rows_of(table)["flat"].parent == "better"
+    keeping.delete(three / "better", confirm="better")
+    table.look()
+    assert rows_of(table)["flat"].parent == "good"
+
+
 def test_a_living_run_is_read_at_every_look_and_a_vanished_one_goes(three):
     end = three / "good" / "attempts" / "0001" / "end.json"
     end.unlink()

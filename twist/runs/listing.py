@@ -58,8 +58,8 @@ class Row:
         Mutual information of the newest snapshot, nats.
     seconds, bytes
         Time of training; place on the disk.
-    parent
-        Name of the run that it was forked from; empty for others.
+    parent, parent_identity
+        Name, its present one where it is in the table, and id of the run that it was forked from; empty for others.
     settled
         Whether the dear facts are those of the files as they are.
     """
@@ -75,6 +75,7 @@ class Row:
     created: str = ""
     tags: tuple[str, ...] = ()
     parent: str = ""
+    parent_identity: str = ""
     verdict: str | None = None
     title: str = ""
     alarm: bool = False
@@ -131,7 +132,9 @@ class Listing:
     @property
     def rows(self) -> list[Row]:
         """The runs as of the last look, newest first."""
-        return sorted(self._rows.values(), key=lambda row: (row.created, row.name), reverse=True)
+        names = {row.identity: row.name for row in self._rows.values() if row.identity}
+        rows = (replace(row, parent=names.get(row.parent_identity, row.parent)) for row in self._rows.values())
+        return sorted(rows, key=lambda row: (row.created, row.name), reverse=True)
 
     def look(self) -> list[Row]:
         """Read what is cheap of every run, and return all, newest first; nothing in a folder is fatal."""
@@ -217,6 +220,7 @@ def _cheap_facts(path: Path) -> Row:
         record = RunRecord(path)
         status = read_status(path)
         origin = identity.get("forked_from")
+        origin = origin if isinstance(origin, dict) else {}
         return Row(
             name=path.name,
             identity=str(record.identity.get("id", "")),
@@ -228,7 +232,8 @@ def _cheap_facts(path: Path) -> Row:
             seed=identity.get("seed") if isinstance(identity.get("seed"), int) else None,
             created=str(identity.get("created", "")),
             tags=tags_of(path),
-            parent=str(origin.get("name", "")) if isinstance(origin, dict) else "",
+            parent=str(origin.get("name", "")),
+            parent_identity=str(origin.get("id", "")),
         )
     except (RecordError, OSError) as error:
         return Row(path.name, message=str(error), created=str(identity.get("created", "")), tags=tags_of(path))
