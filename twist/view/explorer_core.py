@@ -16,6 +16,7 @@ from twist.runs.record import RunRecord
 from twist.runs.status import Status, read_status
 from twist.runs.store import RecordError
 from twist.runs.watched import Snapshot, Watch
+from twist.view.arguments import check_traits, is_newest
 from twist.view.explorer_history import Checkpoints
 from twist.view.explorer_maps import Maps, motion_table
 from twist.view.explorer_page import SCRIPT, STYLE
@@ -60,7 +61,8 @@ class ExplorerCore(anywidget.AnyWidget):
 
     def __init__(self, run: Any = "last", step: int | None = None, **traits: Any):
         self._closed = threading.Event()
-        self._record: RunRecord | None = None if run == "last" else RunRecord(run_path(run))
+        check_traits(type(self), traits)
+        self._record: RunRecord | None = None if is_newest(run) else RunRecord(run_path(run))
         self._added: dict[str, Any] = {}
         super().__init__(**traits)
         self._run, self._step = run, step
@@ -112,7 +114,7 @@ class ExplorerCore(anywidget.AnyWidget):
         try:
             work()
         except (ConfigError, RecordError) as error:
-            missing = self._run == "last" and self._record is None
+            missing = is_newest(self._run) and self._record is None
             self._say("empty" if missing else "error", str(error))
         except Exception as error:  # a thread has nobody to raise to: the person sees it in the widget
             self._say("error", f"{type(error).__name__}: {error}")

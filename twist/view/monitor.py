@@ -17,6 +17,7 @@ from twist.runs.status import Status
 from twist.runs.store import RecordError
 from twist.runs.verdict import Verdict
 from twist.view import board as words
+from twist.view.arguments import is_newest
 from twist.view.asking import Asking
 from twist.view.board import NO_RUN, Board, duration
 from twist.view.ghosts import MOST, Ghost
@@ -87,9 +88,9 @@ class RunMonitor(ipywidgets.VBox):
         self._draw_again, self._took, self._points = 0.0, 0.0, 0
         self._summary, self._alarms_first = "", not live
         self._lag: float | None = None
-        if run != "last":
+        if not is_newest(run):
             self._watch(Seen(run_path(run)))
-        self.board = Board(self._do)
+        self.board = Board(self._do, shown=words.before_a_look(self.seen))
         self.figure = LiveFigure(waiting(NO_RUN, dark=bool(dark)))
         self._figure_class = f"twist-figure-{secrets.token_hex(4)}"
         self.figure.add_class(self._figure_class)
@@ -317,10 +318,11 @@ class RunMonitor(ipywidgets.VBox):
         self._tell_trouble("look", error)
 
     def _tell_trouble(self, place: str, error: Exception | None) -> None:
-        self._trouble.pop(place, None)
-        if error is not None:
-            self._trouble[place] = f"{type(error).__name__}: {error}"
-        self.board.shown = {**self.board.shown, "problem": " ".join(self._trouble.values())}
+        with self._looking:
+            self._trouble.pop(place, None)
+            if error is not None:
+                self._trouble[place] = f"{type(error).__name__}: {error}"
+            self.board.shown = {**self.board.shown, "problem": " ".join(self._trouble.values())}
 
     def _try_refresh(self) -> None:
         try:

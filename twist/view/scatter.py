@@ -17,6 +17,7 @@ import numpy as np
 import traitlets
 
 from twist.runs.config import ConfigError
+from twist.view.arguments import check_traits
 from twist.view.browser import ALONE, script, style
 from twist.view.rows import Rows
 from twist.view.scatter_columns import (
@@ -140,6 +141,7 @@ class TwistScatter(anywidget.AnyWidget):
         **traits: Any,
     ):
         self._unlink: list[Callable[[], None]] = []  # first: a scatter refused below is closed all the same
+        check_traits(TwistScatter, traits)
         if (x is None) == (frames is None):
             both = "both x and frames" if frames is not None else "neither x nor frames"
             raise ConfigError(f"TwistScatter is given {both}: pass xy of shape [N, 2], or frames of shape [T, N, 2]")

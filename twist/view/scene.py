@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twist.runs.config import ConfigError
 from twist.runs.folders import find_run
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
@@ -23,7 +24,11 @@ def run_path(run: Any) -> Path:
     """
     if isinstance(run, os.PathLike):
         return find_run(str(Path(run).expanduser().resolve()))  # whole, so that one name alone is a folder too
-    return Path(run.path) if hasattr(run, "path") else find_run(str(run))
+    if hasattr(run, "path"):
+        return Path(run.path)
+    if not isinstance(run, str):
+        raise ConfigError(f"{type(run).__name__} is no run: give a handle, a name, a path, or 'last'")
+    return find_run(run)
 
 
 @dataclass(frozen=True, kw_only=True)

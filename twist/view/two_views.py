@@ -20,6 +20,7 @@ from twist.runs.record import RunRecord
 from twist.runs.status import read_status
 from twist.runs.store import steps_in
 from twist.runs.watched import Snapshot, Watch
+from twist.view.arguments import check_traits, is_newest
 from twist.view.browser import script, style
 from twist.view.latest import Latest
 from twist.view.moment import Moment, moment_of
@@ -108,7 +109,8 @@ class TwoViews(anywidget.AnyWidget):
     _probe: Probe | None = None
 
     def __init__(self, run: Any = "last", image: int | None = None, step: int | None = None, **traits: Any):
-        self._record: RunRecord | None = None if run == "last" else RunRecord(run_path(run))
+        check_traits(type(self), traits)
+        self._record: RunRecord | None = None if is_newest(run) else RunRecord(run_path(run))
         self._run = run
         self._watch: Watch | None = None
         self._snapshot: Snapshot | None = None
@@ -187,6 +189,8 @@ class TwoViews(anywidget.AnyWidget):
     def _changed(self, change: Any) -> None:
         if change["name"] == "image" and self._moment is not None:
             self._moment.selected_samples = (self.image,)
+        elif change["name"] == "step":
+            self._failed = False  # another checkpoint may be there where one was not
         self._ask()
 
     def _hear(self, _: Any, content: dict[str, Any], __: Any) -> None:
@@ -275,8 +279,7 @@ class TwoViews(anywidget.AnyWidget):
         wanted = steps[-1] if self.step < 0 else self.step
         if self._probe is None:
             self._say("waiting", "Starting the probe …")
-            known = wanted in steps or self.step >= 0
-            self._probe = Probe(path, step=wanted if known else None, on_progress=self._progress)
+            self._probe = Probe(path, step=wanted, on_progress=self._progress)
             self._describe()
         elif self._probe.facts["step"] != wanted:
             self._probe.ask("load", step=wanted)
