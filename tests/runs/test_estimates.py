@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from twist.cli import main
@@ -136,11 +140,32 @@ def test_it_can_be_cancelled(tiny, tmp_path, monkeypatch):
 
 def test_a_killed_rehearsal_and_a_late_one_are_told(tiny):
     rehearsal = Rehearsal(with_fields(recipe("digits"), tiny))
-    threading.Timer(0.3, rehearsal._process.kill).start()
+    threading.Timer(0.3, os.kill, (rehearsal._process.pid, signal.SIGKILL)).start()
     with pytest.raises(EstimateFailed, match="ended with status -9 .killed: the machine may be out of memory"):
         rehearsal.wait()
     with pytest.raises(EstimateFailed, match="gave no figures in 0 s"):
         Rehearsal(with_fields(recipe("digits"), tiny)).wait(timeout_s=0.05)
+
+
+def test_a_rehearsal_ends_and_leaves_nothing_when_its_parent_is_killed(tiny, tmp_path):
+    code = (
+        "import sys, time; from twist.runs.config import with_fields; from twist.runs.estimates import Rehearsal\n"
+        "from twist.runs.recipes import recipe\n"
+        f"rehearsal = Rehearsal(with_fields(recipe('digits'), {tiny!r}), steps=10**6, seconds=1e6)\n"
+        "print(rehearsal._process.pid, flush=True); time.sleep(60)"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, env={**os.environ, "TMPDIR": str(tmp_path)}
+    )
+    pid = int(parent.stdout.readline())
+    assert list(tmp_path.glob("twist-rehearsal-*/rehearsal/run.json"))
+    parent.kill()
+    parent.communicate()
+    deadline = time.monotonic() + 60
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline, "the rehearsal outlives its parent"
+        time.sleep(0.1)
+    assert not list(tmp_path.glob("twist-rehearsal-*"))
 
 
 def test_an_own_augmentation_that_fails_is_told_as_a_mistake(tiny, tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -172,6 +173,17 @@ def test_it_ends_when_it_is_closed_or_idle(trained):
     with Probe(trained.path) as other:
         pid = other.pid
     assert not psutil.pid_exists(pid)
+
+
+def test_it_ends_when_it_is_forgotten(trained):
+    probe = Probe(trained.path)
+    pid = probe.pid
+    del probe
+    gc.collect()
+    deadline = time.monotonic() + 20
+    while psutil.pid_exists(pid):
+        assert time.monotonic() < deadline, "the probe outlives its last reference"
+        time.sleep(0.1)
 
 
 def test_it_ends_with_a_parent_that_is_killed(trained):

@@ -85,6 +85,7 @@ def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: 
     text = _card(form, fields, state, card, hashlib.sha256(content).hexdigest())
     facts = {"form": form, "backbone": fields.get("backbone")}
     try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
         write_sealed_folder(folder, {FORMS[form]: content, "README.md": text.encode()}, facts)
     except OSError as error:
         raise ConfigError(f"{str(folder)!r} cannot be written ({error.strerror}): give another folder") from error

@@ -15,7 +15,6 @@ import queue
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
@@ -30,13 +29,14 @@ from twist.learn.checkpoints import checkpoint_folders, newest_sound
 from twist.learn.handover import network_of_run
 from twist.learn.own_code import load_own
 from twist.learn.two_views import Subject, pair_of_views, sensitivity
+from twist.runs.answering import error_message
 from twist.runs.config import ConfigError, Recipe, ViewsConfig, with_fields
 from twist.runs.frames import FrameError, read_frame, write_frame
 from twist.runs.named_sets import NAMED_SETS
 from twist.runs.record import RunRecord
 from twist.runs.sheets import ContactSheets, thumbnails_of
 from twist.runs.sources import find_source
-from twist.runs.store import RecordError, step_folder
+from twist.runs.store import step_folder
 from twist.runs.watched import Watch
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -236,7 +236,7 @@ def serve(
     except BrokenPipeError:
         return 0
     except Exception as error:
-        write_frame(answers, {"ready": False, **_describe(error)})
+        write_frame(answers, {"ready": False, **error_message(error)})
         return 1
     while True:
         try:
@@ -248,7 +248,7 @@ def serve(
         try:
             said, arrays = probe.answer(question)
         except Exception as error:  # the one who asked is told; the next question may be a better one
-            said, arrays = _describe(error), {}
+            said, arrays = error_message(error), {}
         try:
             write_frame(answers, {**said, "id": question.get("id")}, arrays)
         except BrokenPipeError:
@@ -275,15 +275,6 @@ def choose_threads(probe: Probe) -> None:
 
 def _finite(number: float) -> float | None:
     return number if math.isfinite(number) else None
-
-
-def _describe(error: Exception) -> dict[str, Any]:
-    known = isinstance(error, ConfigError | RecordError)
-    return {
-        "error": str(error) if known else f"{type(error).__name__}: {error}",
-        "kind": "config" if known else "error",
-        "traceback": "".join(traceback.format_exception(error)),
-    }
 
 
 def main(arguments: list[str] | None = None) -> int:

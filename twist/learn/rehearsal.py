@@ -6,14 +6,16 @@ to stdout as `twist.runs.frames` writes it; `twist.runs.estimates` makes an esti
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
 import statistics
 import sys
+import threading
 import time
-import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 import torch
@@ -21,8 +23,8 @@ import torch
 from twist.learn import checkpoints, snapshots
 from twist.learn.loop import Loop
 from twist.learn.process import Requests, tune_arithmetic, tune_malloc
+from twist.runs.answering import error_message
 from twist.runs.attempts import begin_attempt
-from twist.runs.config import ConfigError
 from twist.runs.frames import write_frame
 from twist.runs.record import EPOCH_SAMPLES, RunRecord, RunWriter
 
@@ -162,29 +164,52 @@ def _peak_memory() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak
 
 
+def _end_with_asker(path: Path) -> None:
+    """Leave, with the folder, at the end of stdin: whoever asked is gone, and may have been killed before it could."""
+    while os.read(0, 4096):
+        pass
+    for _ in range(20):  # the steps go on meanwhile, and may write
+        shutil.rmtree(path, ignore_errors=True)
+        if not path.exists():
+            break
+        time.sleep(0.1)
+    with contextlib.suppress(OSError):
+        path.parent.rmdir()  # the temporary folder that held it alone
+    os._exit(1)
+
+
+def _rehearse_and_tell(path: Path, answers: IO[bytes], *, steps: int, seconds: float) -> int:
+    def say(words: str) -> None:
+        write_frame(answers, {"under_way": words})
+
+    try:
+        write_frame(answers, rehearse(path, say, steps=steps, seconds=seconds))
+        return 0
+    except BrokenPipeError:
+        raise
+    except Exception as error:
+        message = error_message(error)
+        if isinstance(error, torch.OutOfMemoryError | MemoryError):
+            advice = "out of memory: use a smaller network, smaller views or a smaller optim.batch_size"
+            message["error"] = f"{advice} ({error})"
+        write_frame(answers, message)
+        return 1
+
+
 def main(arguments: list[str]) -> int:
     """The process; stdout holds messages alone, and what a library prints goes to stderr."""
     path, steps, seconds = Path(arguments[0]), int(arguments[1]), float(arguments[2])
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    asker = threading.Thread(target=_end_with_asker, args=(path,), name="asker", daemon=True)
+    asker.start()
     tune_malloc()
     tune_arithmetic()
     try:
-        measured = rehearse(
-            path, lambda words: write_frame(answers, {"under_way": words}), steps=steps, seconds=seconds
-        )
-        write_frame(answers, measured)
+        return _rehearse_and_tell(path, answers, steps=steps, seconds=seconds)
     except BrokenPipeError:
-        return 0
-    except Exception as error:
-        config = isinstance(error, ConfigError)
-        message = str(error) if config else f"{type(error).__name__}: {error}"
-        if isinstance(error, torch.OutOfMemoryError | MemoryError):
-            message = f"out of memory: use a smaller network, smaller views or a smaller optim.batch_size ({error})"
-        details = "".join(traceback.format_exception(error))
-        write_frame(answers, {"error": message, "kind": "config" if config else "error", "traceback": details})
+        asker.join()  # it takes the folder away, and ends the process
         return 1
-    return 0
 
 
 if __name__ == "__main__":

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import math
 import queue
-import subprocess
-import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from twist.runs.answering import Answering, raise_error
 from twist.runs.config import ConfigError, Recipe, with_fields
 from twist.runs.devices import check_device
 from twist.runs.folders import create_run
-from twist.runs.frames import FrameError, read_frame
 from twist.runs.launcher import check_batch
 from twist.runs.own_code import check_own_code, keep_own_code
 from twist.runs.sources import check_source
@@ -145,17 +141,7 @@ class Rehearsal:
         keep_own_code(tried, path)
         self._began = time.monotonic()
         self._cancelled = False
-        self._log = tempfile.TemporaryFile()
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "twist.learn.rehearsal", str(path), str(steps), str(seconds)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,
-        )
-        self._messages: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, name="twist-rehearsal", daemon=True)
-        self._reader.start()
+        self._process = Answering("twist.learn.rehearsal", str(path), str(steps), str(seconds))
 
     def wait(self, on_progress: Callable[[str], object] = lambda _: None, *, timeout_s: float = 900.0) -> Estimate:
         """The estimate, when the steps are done; what is under way is told meanwhile.
@@ -174,58 +160,34 @@ class Rehearsal:
         on_progress("starting torch")
         try:
             while True:
-                message = self._messages.get(timeout=max(0.0, deadline - time.monotonic()))
-                if message is None:
+                frame = self._process.next(deadline - time.monotonic())
+                if frame is None:
                     raise Cancelled("the measuring was cancelled") if self._cancelled else self._ended()
+                message, _ = frame
                 if "under_way" in message:
                     if message["under_way"] == "warming up":
                         begun = time.monotonic()
                     on_progress(str(message["under_way"]))
                     continue
-                if "error" in message:
-                    if message["kind"] == "config":
-                        raise ConfigError(message["error"])
-                    raise EstimateFailed(f"the rehearsal failed with {message['error']}", message["traceback"])
+                raise_error(message, "rehearsal", EstimateFailed)
                 return estimate_of(self.recipe, message, setup_s=(begun or time.monotonic()) - self._began)
         except queue.Empty:
             raise EstimateFailed(
-                f"the rehearsal gave no figures in {timeout_s:.0f} s: the images may take long to decode", self._said()
+                f"the rehearsal gave no figures in {timeout_s:.0f} s: the images may take long to decode",
+                self._process.said(),
             ) from None
         finally:
             self.cancel()
 
     def cancel(self) -> None:
         """End the process and delete its folder; a second call does nothing."""
-        if self._process.poll() is None:
-            self._cancelled = True
-            self._process.kill()
-        self._process.wait()
-        if self._reader is not threading.current_thread():
-            self._reader.join(5)
-        if self._process.stdout is not None and not self._process.stdout.closed:
-            self._process.stdout.close()
-        with contextlib.suppress(ValueError):
-            self._log.close()
+        self._cancelled = self._cancelled or self._process.alive
+        self._process.close(patience_s=0.0)  # it has nothing to save
         self._folder.cleanup()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with contextlib.suppress(FrameError, OSError, ValueError):  # torn by the end of the process
-            while (frame := read_frame(self._process.stdout)) is not None:
-                self._messages.put(frame[0])
-        self._messages.put(None)
-
     def _ended(self) -> EstimateFailed:
-        status = self._process.wait()
-        why = " (killed: the machine may be out of memory)" if status == -9 else ""
-        return EstimateFailed(f"the rehearsal ended with status {status}{why} and gave no figures", self._said())
-
-    def _said(self) -> str:
-        try:
-            self._log.seek(0)
-            return self._log.read()[-4000:].decode(errors="replace")
-        except ValueError:  # closed
-            return ""
+        _, why = self._process.ending()
+        return EstimateFailed(f"the rehearsal ended{why} and gave no figures", self._process.said())
 
 
 def as_rehearsed(recipe: Recipe) -> Recipe:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -14,12 +10,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-import numpy as np
-
+from twist.runs.answering import Answering, Frame, raise_error
 from twist.runs.config import ConfigError
-from twist.runs.frames import FrameError, read_frame, write_frame
-
-Frame = tuple[dict[str, Any], dict[str, np.ndarray]]
 
 
 class ProbeFailed(RuntimeError):
@@ -82,15 +74,8 @@ class Probe:
         self.path = Path(path)
         self._turn = threading.Lock()
         self._number = 0
-        self._log = tempfile.TemporaryFile()
-        command = [sys.executable, "-m", "twist.learn.probe", str(self.path.resolve()), "--idle-s", str(idle_s)]
-        command += [] if step is None else ["--step", str(step)]
-        self._process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, start_new_session=True
-        )
-        self._frames: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, name="twist-probe", daemon=True)
-        self._reader.start()
+        arguments = [str(self.path.resolve()), "--idle-s", str(idle_s)]
+        self._process = Answering("twist.learn.probe", *arguments, *([] if step is None else ["--step", str(step)]))
         try:
             self.facts = self._get_ready(on_progress, time.monotonic() + start_timeout_s)
         except BaseException:
@@ -108,7 +93,7 @@ class Probe:
     @property
     def alive(self) -> bool:
         """Whether the process is there."""
-        return self._process.poll() is None
+        return self._process.alive
 
     @property
     def pid(self) -> int:
@@ -142,28 +127,14 @@ class Probe:
                 message, arrays = self._next(deadline, f"has not answered in {timeout_s:g} s")
                 if message.get("id") == self._number:
                     break
-        _raise_error(message)
+        raise_error(message, "probe", ProbeFailed)
         if what == "load":
             self.facts = message
         return message, arrays
 
     def close(self) -> None:
         """End the process; gently, then not."""
-        with contextlib.suppress(OSError):
-            if self._process.stdin is not None:
-                self._process.stdin.close()
-        for end in (lambda: None, self._process.terminate, self._process.kill):
-            end()
-            try:
-                self._process.wait(2)
-                break
-            except subprocess.TimeoutExpired:
-                continue
-        if self._reader is not threading.current_thread():
-            self._reader.join(5)
-        if self._process.stdout is not None:
-            self._process.stdout.close()
-        self._log.close()
+        self._process.close()
 
     def _get_ready(self, on_progress: Callable[[str], object], deadline: float) -> dict[str, Any]:
         on_progress("starting torch")
@@ -172,59 +143,31 @@ class Probe:
             if "under_way" in message:
                 on_progress(str(message["under_way"]))
                 continue
-            _raise_error(message)
+            raise_error(message, "probe", ProbeFailed)
             return message
 
     def _send(self, message: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
         try:
-            write_frame(self._process.stdin, message)
-        except (OSError, ValueError) as error:
-            if isinstance(error, ValueError) and self.alive and not self._process.stdin.closed:
-                raise ConfigError(f"a number in the question is not finite: {error}") from error
+            self._process.send(message)
+        except ValueError as error:
+            raise ConfigError(f"a number in the question is not finite: {error}") from error
+        except OSError as error:
             raise self._ended() from error
 
     def _next(self, deadline: float, complaint: str) -> Frame:
         try:
-            frame = self._frames.get(timeout=max(0.0, deadline - time.monotonic()))
+            frame = self._process.next(deadline - time.monotonic())
         except queue.Empty:
             raise ProbeFailed(
-                f"the probe of {self.path.name} {complaint}: it goes on; ask again, or start it anew", self._said()
+                f"the probe of {self.path.name} {complaint}: it goes on; ask again, or start it anew",
+                self._process.said(),
             ) from None
         if frame is None:
-            self._frames.put(None)  # for whoever asks next
             raise self._ended()
         return frame
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        try:
-            while (frame := read_frame(self._process.stdout)) is not None:
-                self._frames.put(frame)
-        except (FrameError, OSError, ValueError):
-            self._process.kill()  # what follows a torn answer means nothing
-        self._frames.put(None)
-
     def _ended(self) -> ProbeFailed:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(2)
-        status = self._process.returncode
-        why = {None: "", 0: " after its idle time, or because it was closed"}.get(status, f" with status {status}")
-        if status == -9:
-            why += " (killed: the machine may be out of memory)"
-        return ProbeFailed(f"the probe of {self.path.name} ended{why}: start it anew", self._said())
-
-    def _said(self) -> str:
-        try:
-            self._log.seek(0)
-            return self._log.read()[-4000:].decode(errors="replace")
-        except ValueError:  # closed
-            return ""
-
-
-def _raise_error(message: Mapping[str, Any]) -> None:
-    if "error" not in message:
-        return
-    if message.get("kind") == "config":
-        raise ConfigError(str(message["error"]))
-    raise ProbeFailed(f"the probe failed with {message['error']}", str(message.get("traceback", "")))
+        status, why = self._process.ending()
+        if status == 0:
+            why = " after its idle time, or because it was closed"
+        return ProbeFailed(f"the probe of {self.path.name} ended{why}: start it anew", self._process.said())
