@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import shlex
+import threading
 import time
 
 import pytest
+from synthetic import make_run
 
 import twist
 from twist.cli.command import changes_of
@@ -253,3 +255,35 @@ def test_a_start_that_fails_is_told(make, runs, texts, monkeypatch):
     form._hear(form.panel, {"type": "start"}, [])
     until(lambda: form.panel.status["state"] == "error")
     assert "runs cannot be kept in" in form.panel.status["text"]
+
+
+def test_a_double_click_starts_one_run(make, runs, texts, monkeypatch):
+    import twist.view.launch_form as home
+
+    form, started, go_on = make("digits"), [], threading.Event()
+
+    def launch(asked, name):
+        started.append(name)
+        go_on.wait(60)
+        raise ConfigError("no run in this test")
+
+    monkeypatch.setattr(home, "launch", launch)
+    for _ in range(3):
+        form._hear(form.panel, {"type": "start"}, [])
+    until(lambda: started)
+    assert form.panel.status["state"] == "starting"
+    go_on.set()
+    until(lambda: form.panel.status["state"] == "error" and not form._starting.locked())
+    assert len(started) == 1
+
+
+def test_a_start_ends_the_measuring(make, runs, texts, monkeypatch):
+    import twist.view.launch_form as home
+
+    monkeypatch.setattr(home, "launch", lambda asked, name: twist.attach(str(make_run(runs, name="here"))))
+    form = make("digits")
+    form.panel.changes = {**texts, "optim.epochs": "1000"}
+    form.measure()
+    until(lambda: form._rehearsal is not None)
+    assert form.start().name == "here"
+    assert form.panel.estimate["state"] == "none" and form.estimate is None

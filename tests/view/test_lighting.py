@@ -35,6 +35,17 @@ def test_of_several_pages_one_that_can_be_seen_is_enough_and_the_newest_is_follo
     assert lighting.seen
 
 
+def test_a_page_that_is_loaded_again_takes_the_place_of_what_it_was():
+    lighting = Lighting()
+    tell(lighting, "a", page="tab", load="1", dark=False, width=900, seen=True)
+    tell(lighting, "b", page="other", load="1", dark=False, width=700, seen=True)
+    tell(lighting, "c", page="tab", load="2", dark=True, width=1400, seen=True)
+    tell(lighting, "c", page="tab", load="2", dark=True, width=1400, seen=False)
+    assert lighting.width == 700
+    tell(lighting, "b", page="other", load="1", gone=True)
+    assert not lighting.seen
+
+
 def test_other_messages_are_left_to_others():
     lighting = Lighting()
     assert not lighting.hear_of_page({"do": "stop"}) and not lighting.hear_of_page("words")

@@ -19,6 +19,7 @@ from twist.runs.config import ConfigError, Recipe
 from twist.runs.folders import create_run
 from twist.runs.record import RunWriter
 from twist.runs.status import Status
+from twist.runs.store import RecordError
 from twist.runs.verdict import Evidence, Verdict
 from twist.view import asking
 from twist.view import monitor as home
@@ -222,6 +223,18 @@ def test_a_stopped_run_is_resumed(tmp_path, monitors, asked, monkeypatch):
     state[0] = "RUNNING"
     monitor.refresh()
     assert "it trains again" in shown(monitor, "answers")[0]
+
+
+def test_a_resumed_run_that_ends_at_once_may_be_resumed_again(tmp_path, monitors, asked, monkeypatch):
+    now = [Status("FAILED", attempt=1)]
+    monkeypatch.setattr(reading, "read_status", lambda path: now[0])
+    monitor = monitors(make_run(tmp_path))
+    monkeypatch.setattr(monitor, "_handle", lambda: types.SimpleNamespace(status=now[0], resume=lambda: None))
+    press(monitor, do="ask", ask="resume")
+    assert not shown(monitor, "asks")[0]["enabled"]
+    now[0] = Status("FAILED", attempt=2)
+    monitor.refresh()
+    assert "has ended already" in shown(monitor, "answers")[0] and shown(monitor, "asks")[0]["enabled"]
 
 
 def test_a_run_that_does_not_answer_is_said(tmp_path, monitors, running, asked, monkeypatch):
@@ -432,6 +445,17 @@ def test_an_error_while_looking_is_shown_and_goes_away(tmp_path, monkeypatch):
         wait_for(lambda: shown(monitor, "problem") == "")
     finally:
         monitor.close()
+
+
+def test_a_monitor_whose_first_look_fails_shows_the_error_and_all_else_empty(tmp_path, monitors, monkeypatch):
+    def fail(seen, *, alarms=True):
+        raise RecordError("the record of this run cannot be read")
+
+    monkeypatch.setattr(reading.Seen, "look", fail)
+    monitor = monitors(make_run(tmp_path, name="hurt"))
+    assert "cannot be read" in shown(monitor, "problem")
+    assert shown(monitor)["state"] == "UNREAD" and shown(monitor)["name"] == "hurt"
+    assert {"asks", "answers", "alarms", "look", "ghosts"} <= monitor.board.shown.keys()
 
 
 def test_twenty_monitors_opened_and_closed_leave_nothing(tmp_path):

@@ -19,7 +19,8 @@ class Asking:
     Attributes
     ----------
     pending
-        What was asked and not answered yet: the id of its request, and when it was asked.
+        What was asked and not answered yet: the id of its request (for a resume the attempt before), and when it was
+        asked.
     """
 
     def __init__(self) -> None:
@@ -43,8 +44,10 @@ class Asking:
             raise ConfigError(f"there is no {ask!r} to ask of a run: it takes {', '.join(ASKS)}")
         now = time.monotonic()
         if ask == "resume":
+            before = run.status.attempt
             run.resume()
-            self.pending[ask], self._answers[ask] = ("", now), ("Asked to resume: a process is starting.", now)
+            self.pending[ask] = str(before), now
+            self._answers[ask] = "Asked to resume: a process is starting.", now
             return
         if not run.status.alive:
             raise ConfigError(f"run {run.name} is {run.status}: nobody is there to {ask}")
@@ -60,6 +63,8 @@ class Asking:
             told = ASKS[ask][0]
             if ask == "resume" and status.alive:
                 self._answers[ask] = "Resume: it trains again.", now
+            elif ask == "resume" and status.attempt > int(identity):
+                self._answers[ask] = "Resume: it began, and has ended already.", now
             elif event := heard.get(identity):
                 done = "acknowledged" if event.get("accepted") else "refused"
                 self._answers[ask] = f"{told}: {done} at step {event.get('step', 0):,}.", now

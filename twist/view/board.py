@@ -22,6 +22,7 @@ from twist.view.verdicts import measure, sign, since_words
 
 STATES = {
     "EMPTY": ("○", "no run yet"),
+    "UNREAD": ("○", "not read yet"),
     "CREATED": ("○", "not started"),
     "STARTING": ("◌", "starting"),
     "RUNNING": ("▶", "running"),
@@ -87,10 +88,24 @@ def duration(seconds: float) -> str:
 
 
 def state_of(seen: Seen | None) -> str:
-    """The state as the board names it: that of the run, or that it or its folder is not there."""
+    """The state as the board names it: that of the run, or that it or its folder is not there, or was not read."""
     if seen is None:
         return "EMPTY"
-    return "GONE" if seen.gone else seen.status.state
+    if seen.gone:
+        return "GONE"
+    return "UNREAD" if seen.status.state == "EMPTY" else seen.status.state
+
+
+def before_a_look(seen: Seen | None) -> dict[str, Any]:
+    """What a board shows of a run before it was looked at, and where it cannot be."""
+    return {
+        "status": status_words(seen),
+        "asks": [],
+        "answers": [],
+        "alarms": alarm_words([], set()),
+        "look": {"step": None, "steps": []},
+        "ghosts": {"shown": [], "choices": []},
+    }
 
 
 def status_words(seen: Seen | None) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from typing import Any
@@ -89,7 +90,7 @@ class LaunchForm(ipywidgets.VBox):
         known = values_of(moved)
         self.run: Run | None = None
         self.estimate: Estimate | None = None
-        self._working = threading.Lock()
+        self._working, self._starting = threading.Lock(), threading.Lock()
         self._found = Checked(None, {})
         self.panel = LaunchPanel(
             recipes=recipe_table(),
@@ -133,29 +134,31 @@ class LaunchForm(ipywidgets.VBox):
             self._rehearsal.cancel()
 
     def start(self) -> Run:
-        """Start the run and show its monitor.
+        """Start the run and show its monitor; a measuring under way is ended.
 
         Raises
         ------
         ConfigError
             When a value is wrong, or the run cannot be made.
         """
-        with self._working:
-            asked = self.recipe
-            panel = self.panel
+        panel = self.panel
+        while not self._working.acquire(timeout=0.1):
+            self.cancel()
+        try:
             panel.status = {"state": "starting", "text": "Starting the training process …"}
-            try:
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", BatchWarning)  # they stand in the form
-                    self.run = launch(asked, name=panel.run_name or None)
-            except Exception as error:
-                self._tell(error)
-                raise
-            self._show_monitor(self.run)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", BatchWarning)  # they stand in the form
+                run = self.run = launch(self.recipe, name=panel.run_name or None)
+            self._show_monitor(run)
             with panel.hold_sync():
-                panel.status = {"state": "started", "text": f"{self.run.name} is started.", "run": self.run.name}
+                panel.status = {"state": "started", "text": f"{run.name} is started.", "run": run.name}
                 panel.run_name = ""  # the next run needs another
-            return self.run
+            return run
+        except Exception as error:
+            self._tell(error)
+            raise
+        finally:
+            self._working.release()
 
     def close(self) -> None:
         """End the form, its threads, a measuring under way and the monitor; a started run goes on."""
@@ -195,10 +198,13 @@ class LaunchForm(ipywidgets.VBox):
             threading.Thread(target=self._start_told, name="launch-form-start", daemon=True).start()
 
     def _start_told(self) -> None:
+        if not self._starting.acquire(blocking=False):
+            return  # a double click is one start
         try:
-            self.start()
-        except Exception as error:  # a thread has nobody to raise to: the person sees it in the form
-            self._tell(error)
+            with contextlib.suppress(Exception):  # a thread has nobody to raise to, and the form shows it
+                self.start()
+        finally:
+            self._starting.release()
 
     def _show_monitor(self, run: Run) -> None:
         from twist.view.monitor import RunMonitor

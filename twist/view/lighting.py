@@ -38,13 +38,15 @@ class OnAPage(traitlets.HasTraits):
         """Take a message of the script; False for one that is about something else.
 
         A widget can be shown on several pages: the newest that can be seen says how it is drawn, and it is seen while
-        one of them can be.
+        one of them can be. A page that is loaded again takes the place of what it was.
         """
         if not isinstance(message, dict) or message.get("do") != "lighting":
             return False
         views: dict[str, dict[str, Any]] = self.__dict__.setdefault("_views", {})
-        name = str(message.get("view"))
+        name, page, load = str(message.get("view")), message.get("page"), message.get("load")
         views.pop(name, None)
+        for old in [old for old, view in views.items() if page and view.get("page") == page and view["load"] != load]:
+            del views[old]
         if not message.get("gone"):
             views[name] = message
         shown = [view for view in views.values() if view.get("seen")]

@@ -105,9 +105,12 @@ class LaunchFormView {
     this.measured = make("p", { class: "twist-measured", role: "status" });
     this.notes = make("p", { class: "twist-facts" });
     this.measure = button("Measure", "Take a few steps of this recipe beside the kernel, about half a minute",
-      () => this.model.send?.({ type: this.measuring ? "cancel" : "measure" }));
+      () => this.#tellPython(this.measuring ? "cancel" : "measure"));
     this.start = button("Start", "Start the run in a process of its own, and watch it here",
-      () => this.model.send?.({ type: "start" }), "twist-start");
+      () => {
+        this.start.disabled = true; // until Python says how it went
+        this.#tellPython("start");
+      }, "twist-start");
     this.note = make("p", { class: "twist-note", role: "status" });
     this.unfold = button("Set up another run", "Show the form again", () => this.#fold(false));
     this.details = make("details", {}, make("summary", { text: "What the process said" }), make("pre", {}));
@@ -165,6 +168,12 @@ class LaunchFormView {
     for (const [name, value] of Object.entries(this.wishes)) this.model.set(name, value);
     this.wishes = {};
     this.model.save_changes();
+  }
+
+  /** What was typed goes first. */
+  #tellPython(type) {
+    this.#send();
+    this.model.send?.({ type });
   }
 
   #copy(kind, button) {

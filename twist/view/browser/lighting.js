@@ -4,6 +4,14 @@
 /** Variables of a host that say what its paper is, the most telling first. */
 const PAPERS = ["--jp-layout-color0", "--vscode-editor-background"];
 
+/** A name for this tab of the browser, the same when its page is loaded again, and one for this time. */
+const PAGE_LOAD = { page: "", load: String(Math.random()) };
+try {
+  PAGE_LOAD.page = sessionStorage.twistPage ??= PAGE_LOAD.load;
+} catch {
+  // a page that may store nothing, as in VS Code
+}
+
 /** The paper behind an element as rgb(…), and whether it is dark: what the host says, else what is painted. */
 function paperOf(el) {
   const probe = make("span");
@@ -45,7 +53,7 @@ function watchLighting(model, el) {
     const words = JSON.stringify(facts);
     if (words === told) return;
     told = words;
-    model.send({ do: "lighting", view, ...facts });
+    model.send({ do: "lighting", view, ...PAGE_LOAD, ...facts });
   };
   const soon = () => {
     clearTimeout(timer);
