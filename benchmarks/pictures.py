@@ -13,7 +13,6 @@ import json
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -78,7 +77,7 @@ def served(*arguments: str) -> Iterator[str]:
         try:
             yield next(json.loads(line)["address"] for line in server.stdout or () if line.startswith(b"{"))
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
 
 
 def keep(picture: bytes, path: Path) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import urllib.request
@@ -35,7 +34,7 @@ def served(name: str, *arguments: str, home: Path) -> Iterator[str]:
         try:
             yield address
         finally:
-            server.send_signal(signal.SIGINT)
+            server.terminate()
         assert server.wait(20) == 0
 
 
