@@ -99,6 +99,15 @@ def test_what_the_page_missed_is_asked_for_and_drawn(page):
     reads(page, "a", "3")
 
 
+def test_a_whole_figure_that_comes_while_a_view_is_being_drawn_is_drawn_next(page):
+    page.evaluate("change('lost', true); begin(); show('a'); bring()")
+    page.evaluate("whole('1'); change('2')")  # nothing is waited for: the view is at work, or has not begun
+    reads(page, "a", "1 2")
+    page.evaluate("change('3')")
+    reads(page, "a", "1 2 3")
+    assert page.evaluate("document.getElementById('a').style.visibility") == ""
+
+
 def test_a_whole_figure_without_news_draws_nothing_anew_and_what_is_kept_stays_short(page):
     page.evaluate("begin(); show('a'); bring()")
     reads(page, "a", "0")

@@ -52,7 +52,7 @@ class LiveFigure {
     this.changes = [];
     this.asked = false;
     this.wholes += 1;
-    if (missed) for (const view of this.views) view.again();
+    if (missed) for (const view of this.views) if (view.live) view.again(); // the others see to it when they are drawn
   }
 
   async render(el) {
@@ -85,9 +85,9 @@ class FigureView {
     Object.assign(this, { figure, el, plotly });
     this.onDrawn = ({ detail }) => detail.element === el && this.#drawn();
     document.addEventListener("plotlywidget-after-render", this.onDrawn);
-    this.resized = new ResizeObserver(([{ contentRect }]) => {
-      if (this.width !== undefined && this.width !== contentRect.width) window.dispatchEvent(new Event("resize"));
-      this.width = contentRect.width; // plotly itself looks only when the window changes
+    this.resized = new ResizeObserver(([{ contentRect: { width } }]) => {
+      const drawn = el.querySelector(".main-svg")?.getBoundingClientRect().width ?? width;
+      if (width && Math.abs(drawn - width) >= 1) window.dispatchEvent(new Event("resize")); // plotly hears of no other
     });
     this.#draw();
   }
@@ -111,6 +111,7 @@ class FigureView {
   }
 
   #drawn() {
+    if (this.live) return;
     if (this.whole !== this.figure.wholes) {
       this.again();
       return;
@@ -128,9 +129,8 @@ class FigureView {
     this.hearing.delete(name);
   }
 
-  /** Draw anew; while it is being drawn, that is done at the end. */
+  /** Draw anew, from the newest whole figure. */
   again() {
-    if (!this.live && this.whole === this.figure.wholes) return;
     this.end?.();
     this.#draw();
   }
