@@ -151,3 +151,42 @@ def test_a_reloaded_page_shows_what_it_showed(page, table, pair):
     expect(pair.locator('button[data-mode="alike"]')).to_have_attribute("aria-pressed", "true", timeout=60_000)
     expect(row(table, "c-one").get_by_role("checkbox")).to_have_text("C")
     page.wait_for_function(DRAWN, timeout=60_000)
+
+
+def test_without_a_choice_one_sentence_says_what_to_do(page, table):
+    advice = table.locator(".twist-advice")
+    expect(advice).to_be_hidden()
+    table.get_by_role("button", name="Unselect all").click()
+    expect(advice).to_have_text(re.compile("Choose up to six runs"))
+    expect(page.locator(".js-plotly-plot")).to_have_count(0, timeout=20_000)
+    expect(page.locator(".twist-pair")).to_have_count(0)
+    row(table, "c-good").get_by_role("checkbox").click()
+    expect(advice).to_be_hidden()
+    page.wait_for_function(DRAWN.replace("C c-one", "A c-good"), timeout=20_000)
+    page.wait_for_function(
+        """() => Math.abs(document.querySelector('.js-plotly-plot .main-svg').clientWidth
+            - document.querySelector('.twist-compare').clientWidth) < 20""",
+        timeout=20_000,
+    )
+
+
+def test_a_question_that_is_let_go_stays_away_and_one_that_is_refused_is_told(page, table):
+    question = table.locator(".twist-question")
+    row(table, "c-good").get_by_role("combobox").select_option("thin")
+    question.get_by_label("Newest snapshots kept").fill("1")
+    question.get_by_label("Newest snapshots kept").press("Escape")  # sooner than what was typed is asked
+    expect(question).to_be_hidden()
+    page.wait_for_timeout(1000)
+    expect(question).to_be_hidden()
+    expect(row(table, "c-good").get_by_role("checkbox")).to_be_focused()
+    for _ in range(2):  # in the same words: nothing changes, and nobody waits
+        row(table, "c-good").get_by_role("combobox").select_option("fork")
+        expect(table.locator("> .twist-note")).to_contain_text("has no checkpoint yet", timeout=20_000)
+        expect(question).to_be_hidden(timeout=20_000)
+    row(table, "c-good").get_by_role("combobox").select_option("rename")
+    question.get_by_label("New name").fill("../evil")
+    for _ in range(2):
+        question.get_by_role("button", name="Rename").click()
+        expect(question.get_by_role("alert")).to_contain_text("cannot name a folder", timeout=20_000)
+        expect(question.get_by_role("button", name="Rename", exact=True)).to_be_enabled(timeout=20_000)
+    question.get_by_role("button", name="Cancel").click()

@@ -73,8 +73,11 @@ def test_choosing_runs_redraws_and_the_order_is_that_of_the_letters(view):
     view.selected = ["good"]
     assert view.pair.status["state"] == "empty" and "choose a second one" in view.pair.status["text"]
     assert view.comparison is None
+    assert view.children == (view.table, view.figure, view.pair)
     view.table.selected = []
-    assert "choose two in the table" in view.pair.status["text"]
+    assert view.children == (view.table,) and view.table.differences == {}
+    view.table.selected = ["one", "flat"]
+    assert view.children == (view.table, view.figure, view.pair) and set(view.comparison.names) == {"one", "flat"}
 
 
 def test_differences_are_a_table_and_odd_values_are_spelled_as_the_command_line_takes_them(runs):
@@ -259,7 +262,7 @@ def test_a_fork_is_made_and_joins_the_choice(three, monkeypatch):
     for changes, said in (("optim.epochs", "has no '='"), ("network.num_classes=3", "a fork keeps the network")):
         say(view, "do", "fork", "long", step="70", name="child", changes=changes)
         assert said in view.table.question["problem"] and not started
-    say(view, "do", "fork", "long", step="70", name="child", changes="optim.epochs=40\nseed = 5\n")
+    say(view, "do", "fork", "long", step="70", name="child", changes="optim.epochs=400\nseed = 5\n")
     assert [path.name for path in started] == ["child"] and view.selected == ["long", "child"]
     assert rows_of(view)["child"]["parent"] == "long"
     view.close()
@@ -274,6 +277,37 @@ def test_requests_that_nobody_could_make_change_nothing(view, three):
     say(view, "do", "delete", "..", confirm="..")
     assert sorted(path.name for path in three.iterdir()) == before
     assert view.table.notice["state"] == "error"
+
+
+def test_every_question_is_answered_also_where_nothing_changes(view, monkeypatch):
+    sent = []
+    monkeypatch.setattr(view.table, "send", lambda message, buffers=None: sent.append(message["type"]))
+    say(view, "ask", "fork", "flat")
+    say(view, "ask", "fork", "flat")  # refused in the same words
+    say(view, "ask", "rename", "good")
+    for _ in range(2):
+        say(view, "do", "rename", "good", name="../x")
+    say(view, "close")
+    assert sent == ["answered"] * 5
+
+
+def test_a_run_let_go_of_during_a_look_costs_nothing(view, monkeypatch):
+    """The browser sets what is selected while the thread looks."""
+    shown, show = [], view._show_rows
+
+    def meanwhile():
+        show()
+        if not shown:
+            shown.append(True)
+            view.table.selected = ["flat"]
+
+    monkeypatch.setattr(view, "_show_rows", meanwhile)
+    monkeypatch.setattr(view, "_again", lambda: None)
+    view._drawn = None
+    view._look()
+    assert view.table.differences["names"] == ["good", "flat"]
+    view._look()
+    assert view.table.differences["names"] == ["flat"] and view.pair.status["state"] == "empty"
 
 
 def test_a_living_run_is_refused_in_words(view, three):

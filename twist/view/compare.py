@@ -85,6 +85,7 @@ class Compare(ipywidgets.VBox):
                 f"{elsewhere.name} lies in another folder of runs than {self.listing.root}: compare within one"
             )
         self._lock = threading.RLock()
+        self._chosen: list[str] = []  # the table's `selected`, as it was at the last look
         self._records: dict[str, RunRecord] = {}
         self._unreadable: dict[str, str] = {}
         self._drawn: Any = None
@@ -95,7 +96,7 @@ class Compare(ipywidgets.VBox):
         self.table = RunsTable(self._hear, folder=self.listing.root.name, selected=[p.name for p in paths])
         self.pair = RunPair()
         self.figure = LiveFigure(overlay([], dark=bool(dark)))
-        super().__init__([self.table, self.figure, self.pair], layout={"width": "100%"})
+        super().__init__([self.table], layout={"width": "100%"})  # figure and pair when runs are chosen
         self._parts = (self.table, self.figure, self.pair)
         self._look(settle_s=0.0 if live else 60.0)
         self.table.observe(lambda _: self._again(), ["selected", "dark", "paper", "width", "seen"])
@@ -169,9 +170,10 @@ class Compare(ipywidgets.VBox):
         if gone:
             self.table.notice = {"state": "error", "text": f"{', '.join(gone)}: renamed, moved or deleted meanwhile."}
             self.table.selected = [name for name in self.table.selected if name in names]
+        self._chosen = list(self.table.selected)
         records: dict[str, RunRecord] = {}
         self._unreadable = {}
-        for name in self.table.selected:
+        for name in self._chosen:
             try:
                 record = self._records.get(name) or RunRecord(self.listing.root / name)
                 record.poll()
@@ -197,7 +199,10 @@ class Compare(ipywidgets.VBox):
 
     def _show_chosen(self) -> None:
         records, page = list(self._records.values()), self.table
-        places = [page.selected.index(name) for name in self._records]
+        if not self._chosen:
+            self.children, self._drawn, page.differences = self._parts[:1], None, {}
+            return
+        places = [self._chosen.index(name) for name in self._records]
         dark = page.dark if self._dark is None else self._dark
         paper = page.paper if dark == page.dark else ""
         lines = tuple((record.name, place, len(record.events)) for record, place in zip(records, places, strict=True))
@@ -208,7 +213,7 @@ class Compare(ipywidgets.VBox):
         only_new_lines = self._drawn is not None and self._look_of(self._drawn) == self._look_of(state)
         if only_new_lines and began < self._draw_again:
             return
-        told = {"places": places, "names": list(page.selected), "problems": list(self._unreadable.values())}
+        told = {"places": places, "names": self._chosen, "problems": list(self._unreadable.values())}
         page.differences = {"rows": differences_table(records), **told}
         self.figure.draw(overlay(records, places=places, dark=dark, paper=paper, width=page.width))
         if began < self._displayed + _LOADING_S:
@@ -216,6 +221,7 @@ class Compare(ipywidgets.VBox):
         name = "-".join(["compare", *(record.name for record in records)])[:120]
         self.figure._config = {**self.figure._config, "toImageButtonOptions": {"filename": name, "scale": 2}}
         self._drawn, self._draw_again = state, began + (time.monotonic() - began) / _DRAWING
+        self.children = self._parts
 
     @staticmethod
     def _look_of(state: Any) -> Any:
@@ -225,15 +231,13 @@ class Compare(ipywidgets.VBox):
     def _show_pair(self) -> None:
         names = list(self._records)
         with self.pair.hold_sync():
-            self.pair.choices = list(self.table.selected)
+            self.pair.choices = self._chosen
             pair = list(self.pair.pair)
             if len(names) < 2:
-                more = "choose a second one" if names else "choose two"
-                self._say_pair(
-                    "empty", f"Two runs are held against each other here, image by image: {more} in the table."
-                )
+                words = "Two runs are held against each other here, image by image: choose a second one in the table."
+                self._say_pair("empty", words)
                 return
-            if len(pair) != 2 or not set(pair) <= set(self.table.selected) or pair[0] == pair[1]:
+            if len(pair) != 2 or not set(pair) <= set(self._chosen) or pair[0] == pair[1]:
                 pair = names[:2]
                 self.pair.pair = pair
             unreadable = next((name for name in pair if name not in self._records), None)
@@ -270,12 +274,15 @@ class Compare(ipywidgets.VBox):
     # -- what is asked of it ------------------------------------------------------------------------------------------
 
     def _hear(self, message: dict[str, Any]) -> None:
-        kind, values = message.get("type"), message.get("values")
+        kind = message.get("type")
         if kind == "close":
             self.table.question = {}
-            return
-        if kind not in ("ask", "do"):
-            return
+        elif kind in ("ask", "do"):
+            self._answer(kind, message)
+            self.table.send({"type": "answered"})  # also where no trait changed: nobody waits for ever
+
+    def _answer(self, kind: str, message: dict[str, Any]) -> None:
+        values = message.get("values")
         action, name = str(message.get("action")), str(message.get("run"))
         values = values if isinstance(values, dict) else None
         try:
@@ -325,7 +332,7 @@ class Compare(ipywidgets.VBox):
         """The runs compared, as tables of HTML that need neither kernel nor script."""
         with self._lock:
             rows = {row.name: row for row in self.listing.rows}
-            places = [self.table.selected.index(name) for name in self._records]
+            places = [self._chosen.index(name) for name in self._records]
             chosen = [rows[name] for name in self._records if name in rows]
             return static_html(chosen, list(self._records.values()), places, self.table.differences, self.comparison)
 

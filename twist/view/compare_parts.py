@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -98,7 +97,6 @@ class RunPair(anywidget.AnyWidget):
     def __init__(self, **traits: Any):
         super().__init__(**traits)
         self.images: Watch | None = None
-        self._sending = threading.Lock()
         self.on_msg(self._hear)
 
     def _hear(self, _: Any, message: Any, __: Any) -> None:
@@ -112,5 +110,4 @@ class RunPair(anywidget.AnyWidget):
             self.send(answer)
             return
         columns = max(1, min(len(rows), self.images.columns))
-        with self._sending:
-            self.send({**answer, "columns": columns, "tile": self.images.tile, "mime": mime}, [picture])
+        self.send({**answer, "columns": columns, "tile": self.images.tile, "mime": mime}, [picture])

@@ -169,7 +169,7 @@ def _term_panel(
     lines = [run.curve(run.metrics, batches, shares=shares, epochs=epochs) for run in runs]
     circles = [run.curve(run.snapshots, watched, shares=shares, epochs=epochs) for run in runs] if watched else []
     values = np.concatenate([y for _, y in (*lines, *circles)] or [np.zeros(0)])
-    last = max([1e-6, *(float(x[-1]) for x, _ in (*lines, *circles) if len(x))])
+    last = max((float(x[-1]) for x, _ in (*lines, *circles) if len(x)), default=0.0) or 1.0
     top = 1.0 if shares else max((run.top for run in runs), default=1.0)
     bounded = batches != "train/consistency"
     highest = max([float(values.max()) if len(values) else 0.0, top if bounded else 0.0, 1e-3]) * (
@@ -199,7 +199,7 @@ def _term_panel(
         panel.traces.append(_circles_of(run, x, y, title, unit, epochs))
     _name_ends(panel, runs, lines, low, highest)
     if not len(values):
-        panel.empty("nothing recorded yet" if runs else "choose two to six runs in the table")
+        panel.empty("nothing recorded yet")
     return panel
 
 

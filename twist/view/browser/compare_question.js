@@ -2,18 +2,20 @@
 // Questions before something is done to a run: a sentence, fields, and a confirmation in words.
 
 const ACTIONS = { fork: "Fork", tags: "Tags", rename: "Rename", thin: "Thin", delete: "Delete" };
+const TYPING_PAUSE_MS = 250;
 
 class Question {
-  /** @param {Model} model */
-  constructor(model) {
+  /** @param {Model} model @param {(run: string) => void} closed  What has the focus when a question was let go. */
+  constructor(model, closed) {
     this.model = model;
+    this.closed = closed;
+    this.typing = 0;
     this.key = "";
     this.node = make("section", { class: "twist-question", "aria-label": "question about a run", hidden: "" });
   }
 
   /** Ask the kernel for the question of an action; until it answers, say that it is waited for. */
   ask(action, run) {
-    this.opener = document.activeElement;
     this.waiting = { action, run };
     this.key = "";
     this.draw();
@@ -21,11 +23,25 @@ class Question {
   }
 
   close() {
+    const { run } = this.waiting ?? this.model.get("question");
+    this.release();
     this.waiting = null;
     this.model.set("question", {}); // at once, should the kernel be busy
     this.model.save_changes();
-    this.model.send?.({ type: "close" });
-    this.opener?.isConnected && this.opener.focus();
+    this.model.send?.({ type: "close" }); // and after whatever it was asked before
+    this.draw();
+    this.closed(run);
+  }
+
+  /** The kernel has done what it was asked; where that changed nothing, the notice or the question says why. */
+  answered() {
+    this.waiting = null;
+    this.draw();
+  }
+
+  /** What is typed no longer asks for anything. */
+  release() {
+    clearTimeout(this.typing);
   }
 
   /** Values as they stand in the fields. */
@@ -44,7 +60,7 @@ class Question {
         const { action, run } = this.waiting;
         const words = `${ACTIONS[action]} ${run}: waiting for the kernel …`;
         this.node.replaceChildren(make("p", { text: words, role: "status" }),
-          make("button", { type: "button", text: "Cancel", onclick: () => { this.waiting = null; this.draw(); } }));
+          make("button", { type: "button", text: "Cancel", onclick: () => this.close() }));
       }
       return;
     }
@@ -95,10 +111,13 @@ class Question {
 
   #field(field, open) {
     const label = make("label", {}, make("span", { text: field.label }));
-    const again = coalesceTyping(() => {
-      this.#allow(open);
-      if (field.again) this.model.send?.({ type: "ask", action: open.action, run: open.run, values: this.values() });
-    });
+    const again = () => {
+      clearTimeout(this.typing); // asked when typing has paused
+      this.typing = setTimeout(() => {
+        this.#allow(open);
+        if (field.again) this.model.send?.({ type: "ask", action: open.action, run: open.run, values: this.values() });
+      }, TYPING_PAUSE_MS);
+    };
     let input, whole = label;
     if (field.kind === "select") {
       input = make("select", {});
@@ -143,19 +162,11 @@ class Question {
   }
 
   #confirm(open) {
+    this.release();
     this.#allow(open);
     if (this.act.disabled) return;
     this.act.disabled = true;
     this.act.textContent = `${open.verb} …`;
     this.model.send?.({ type: "do", action: open.action, run: open.run, values: this.values() });
   }
-}
-
-/** Run `work` when typing has paused. */
-function coalesceTyping(work, pause_ms = 250) {
-  let timer = 0;
-  return () => {
-    clearTimeout(timer);
-    timer = setTimeout(work, pause_ms);
-  };
 }

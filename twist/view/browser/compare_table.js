@@ -40,9 +40,10 @@ const NUMBERS = new Set(["step", "matched_accuracy", "nmi", "information", "seco
 
 function render({ model, el }) {
   const root = make("div", { class: "twist twist-compare" });
-  const question = new Question(model);
+  const rowOfRun = (run) => [...body.children].find((row) => row.dataset.run === run);
+  const question = new Question(model, (run) => rowOfRun(run)?.querySelector("button")?.focus({ preventScroll: true }));
   const spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
-  const notice = make("p", { class: "twist-note", role: "status", hidden: "" });
+  const notice = make("p", { class: "twist-note", hidden: "" });
   const counted = make("span", { class: "twist-facts" });
   const search = make("input", { type: "search", placeholder: "name, recipe, tag", "aria-label": "filter runs by text",
     oninput: () => ask({ text: search.value }) });
@@ -59,12 +60,14 @@ function render({ model, el }) {
   const scroller = make("div", { class: "twist-runs", tabindex: "0", role: "region", "aria-label": "table of runs" },
     make("table", {}, make("thead", {}, heads), body));
   const empty = make("p", { class: "twist-empty", hidden: "" });
+  const advice = make("p", { class: "twist-advice", text: "Choose up to six runs by the boxes before their names: where "
+    + "their recipes differ, their curves and their classes are then shown here." });
   const recipes = make("section", { class: "twist-recipes", "aria-label": "where the recipes differ" });
   root.append(
     make("header", {}, make("strong", { class: "twist-title", text: "Runs" }), counted,
       make("span", { class: "twist-gap" }),
       search, ...Object.values(filters), clear, unchoose),
-    scroller, empty, notice, question.node, recipes, spoken);
+    scroller, empty, notice, question.node, advice, recipes, spoken);
   el.append(root);
 
   let shown = [];
@@ -209,8 +212,7 @@ function render({ model, el }) {
     const gap = (rows) => make("tr", { "aria-hidden": "true", style: `height:${rows * ROW_HEIGHT}px` });
     body.replaceChildren(gap(top), ...part.map(rowOf), gap(Math.max(0, shown.length - top - part.length)));
     if (at) {
-      const line = [...body.children].find((row) => row.dataset.run === at[0]);
-      const same = [...(line?.querySelectorAll("button, select") ?? [])]
+      const same = [...(rowOfRun(at[0])?.querySelectorAll("button, select") ?? [])]
         .find((node) => (node.getAttribute("aria-label") ?? node.textContent) === at[1]);
       same?.focus({ preventScroll: true });
     }
@@ -265,6 +267,7 @@ function render({ model, el }) {
     empty.textContent = rows.length ? "No run is like that: “Show all” takes the filters away."
       : "No run here yet: start one with twist.launch('digits'). This table looks again by itself.";
     scroller.hidden = !shown.length;
+    advice.hidden = !rows.length || model.get("selected").length > 0;
     root.dataset.state = rows.length ? "ready" : "waiting";
     root.dataset.runs = String(shown.length);
     drawFilters(rows);
@@ -273,9 +276,11 @@ function render({ model, el }) {
     drawRecipes();
   });
   const asked = () => question.draw();
+  const answered = (message) => message?.type === "answered" && question.answered();
   const watched = { rows: draw, living: draw, selected: draw, query: draw, order: draw, folder: draw, differences: draw,
     notice: drawNotice, question: asked };
   for (const [name, then] of Object.entries(watched)) model.on(`change:${name}`, then);
+  model.on("msg:custom", answered);
   draw();
   drawNotice();
   asked();
@@ -284,6 +289,8 @@ function render({ model, el }) {
   const ended = model.send ? watchLighting(model, root) : () => {};
   return () => {
     for (const [name, then] of Object.entries(watched)) model.off(`change:${name}`, then);
+    model.off("msg:custom", answered);
+    question.release();
     draw.cancel();
     scrolled.cancel();
     resized.disconnect();
