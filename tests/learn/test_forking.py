@@ -73,7 +73,7 @@ def test_a_fork_says_where_it_comes_from_and_looks_at_the_images_at_once(whole):
     path = prepare_fork(whole, 8, "child", {"objective.sharpness_weight": 0, "optim.epochs": 4})
     attempt(path, 1)
     record = read(path)
-    origin = forking.forked_from(record)
+    origin = record.forked_from
     assert (origin["name"], origin["step"], origin["id"]) == ("whole", 8, read(whole).identity["id"])
     assert origin["changed"] == {"objective.sharpness_weight": 0, "optim.epochs": 4}
     event = record.last("fork")
@@ -82,7 +82,7 @@ def test_a_fork_says_where_it_comes_from_and_looks_at_the_images_at_once(whole):
     assert np.array_equal(record.snapshot(8).assignment, read(whole).snapshot(8).assignment)
     assert record.metrics().index.tolist() == list(range(9, 17))
     assert not [event for event in record.events if event["kind"] == "warning" and "exact" in event["message"]]
-    assert forking.forked_from(read(whole)) is None
+    assert read(whole).forked_from == {}
 
 
 def test_the_schedule_is_that_of_the_forks_own_recipe_at_the_parents_step(whole):

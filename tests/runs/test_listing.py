@@ -123,7 +123,7 @@ def test_a_fork_names_its_parent_as_it_is_called_now(three):
     (three / "flat" / "run.json").write_text(json.dumps(child))
     table = Listing()
     table.look()
-    assert [row.parent for row in table.rows] == ["", "good", ""]
+    assert {name: row.parent for name, row in rows_of(table).items()} == {"good": "", "flat": "good", "short": ""}
     keeping.rename(three / "good", "better")
     table.look()
     assert rows_of(table)["flat"].parent == "better"

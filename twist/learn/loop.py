@@ -71,8 +71,7 @@ class Loop:
         self.on_metrics = on_metrics
         record = RunRecord(path)
         self.recipe = record.recipe
-        origin = record.identity.get("forked_from")
-        self.forked_from = origin if isinstance(origin, dict) else {}
+        self.forked_from = record.forked_from
         self.state: TrainState
         self.feed: Feed
         self.background = ExitStack()

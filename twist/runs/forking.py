@@ -129,20 +129,14 @@ def checkpoint_steps(path: Path) -> list[int]:
     return steps_in(Path(path) / "checkpoints")
 
 
-def forked_from(record: RunRecord) -> dict[str, Any] | None:
-    """Id, name and step of the run that this one was forked from, and the fields that changed; None for others."""
-    found = record.identity.get("forked_from")
-    return found if isinstance(found, dict) else None
-
-
 def _path_of(run: Any) -> Path:
     return Path(run.path) if hasattr(run, "path") else find_run(str(run))
 
 
 def _refuse_another_origin(existing: Run, parent: RunRecord, step: int | None) -> None:
     """Refuse to take a run of that name for a fork of the parent, unless it is one; from that step, if one is asked."""
-    origin = forked_from(existing.record) or {}
-    if origin.get("id") != parent.identity.get("id"):
+    origin = existing.record.forked_from
+    if not origin or origin.get("id") != str(parent.identity.get("id", "")):
         raise ConfigError(
             f"a run named {existing.name!r} exists and is no fork of {parent.name!r}: choose another name"
         )

@@ -219,8 +219,7 @@ def _cheap_facts(path: Path) -> Row:
     try:
         record = RunRecord(path)
         status = read_status(path)
-        origin = identity.get("forked_from")
-        origin = origin if isinstance(origin, dict) else {}
+        origin = record.forked_from
         return Row(
             name=path.name,
             identity=str(record.identity.get("id", "")),

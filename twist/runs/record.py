@@ -218,6 +218,12 @@ class RunRecord:
         return from_dict(self._json("recipe.json"))
 
     @property
+    def forked_from(self) -> dict[str, Any]:
+        """Of a fork: id, name and step of the run that it comes from, its images and the fields that changed."""
+        found = self.identity.get("forked_from")
+        return found if isinstance(found, dict) else {}
+
+    @property
     def images_fingerprint(self) -> str | None:
         """What tells the image set that the run learned from; None where no attempt noted it."""
         for file in sorted((self.path / "attempts").glob("*/environment.json"), reverse=True):
