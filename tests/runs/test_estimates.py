@@ -23,7 +23,6 @@ from twist.runs.estimates import (
     EstimateFailed,
     Rehearsal,
     as_rehearsed,
-    estimate,
     estimate_of,
 )
 from twist.runs.recipes import recipe, recipe_names
@@ -98,7 +97,7 @@ def test_every_recipe_can_be_rehearsed(name):
 def test_a_rehearsal_measures_and_leaves_nothing_behind(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     words: list[str] = []
-    found = estimate(with_fields(recipe("digits"), tiny), on_progress=words.append, steps=6)
+    found = Rehearsal(with_fields(recipe("digits"), tiny), steps=6).wait(words.append)
     assert found.total_steps == 12 and found.steps_measured == 6 and found.device == "cpu"
     assert 0 < found.low <= found.seconds <= found.high and math.isfinite(found.high)
     assert found.memory_bytes > 50_000_000 and found.disk_bytes > 10_000
@@ -110,7 +109,7 @@ def test_the_disk_that_is_promised_is_what_a_run_takes(tiny, runs):
     import twist
 
     chosen = with_fields(recipe("digits"), tiny)
-    found = estimate(chosen, steps=3)
+    found = Rehearsal(chosen, steps=3).wait()
     run = twist.launch(chosen, name="real")
     run.wait(120)
     parts = ("watch", "snapshots", "checkpoints", "epochs", "events")
@@ -172,7 +171,7 @@ def test_an_own_augmentation_that_fails_is_told_as_a_mistake(tiny, tmp_path):
     (tmp_path / "mine.py").write_text("def broken(view, ids, seed, epoch, number):\n    return view.nothing\n")
     chosen = with_fields(recipe("digits"), {**tiny, "views.extra": f"{tmp_path / 'mine.py'}:broken"})
     with pytest.raises(ConfigError, match="views.extra failed with AttributeError"):
-        estimate(chosen, steps=3)
+        Rehearsal(chosen, steps=3).wait()
 
 
 def test_the_command_says_it_and_prints_json(tiny, capsys):

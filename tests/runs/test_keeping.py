@@ -162,6 +162,22 @@ def test_a_trainer_whose_supervisor_was_killed_counts_as_alive(run):
         orphan.communicate()
 
 
+def test_what_the_system_forbids_is_said_and_the_lock_is_free_again(run, monkeypatch):
+    def forbidden(source, target):
+        raise PermissionError(13, "Permission denied", str(source))
+
+    monkeypatch.setattr("twist.runs.keeping.os.rename", forbidden)
+    for act, done in (
+        (lambda: keeping.rename(run, "x"), "renamed"),
+        (lambda: keeping.delete(run, confirm="first"), "deleted"),
+    ):
+        with pytest.raises(ConfigError, match=f"first cannot be {done}: Permission denied"):
+            act()
+    monkeypatch.undo()
+    assert former_names(run) == ()
+    assert keeping.rename(run, "x").is_dir()
+
+
 def test_deletion_asks_for_the_name_and_leaves_nothing(runs, run):
     for slip in ("", "First", "last", None):
         with pytest.raises(ConfigError, match="confirm it with its name"):

@@ -207,17 +207,6 @@ def as_rehearsed(recipe: Recipe) -> Recipe:
     )
 
 
-def estimate(
-    recipe: Recipe,
-    *,
-    on_progress: Callable[[str], object] = lambda _: None,
-    steps: int = STEPS,
-    seconds: float = SECONDS,
-) -> Estimate:
-    """Measure a few steps of a recipe and wait for the estimate; see `Rehearsal` for errors."""
-    return Rehearsal(recipe, steps=steps, seconds=seconds).wait(on_progress)
-
-
 def estimate_of(recipe: Recipe, measured: Mapping[str, Any], *, setup_s: float) -> Estimate:
     """The estimate for a whole run, from what its parts took.
 

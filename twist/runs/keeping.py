@@ -158,7 +158,7 @@ def held(path: Path, done: str) -> Iterator[None]:
     Raises
     ------
     ConfigError
-        When the folder is none of ours, or a process works on the run.
+        When the folder is none of ours, a process works on the run, or the system forbids what is to be done.
     """
     _refuse_foreign(path)
     status = read_status(path)
@@ -174,6 +174,8 @@ def held(path: Path, done: str) -> Iterator[None]:
         raise ConfigError(f"{path.name} cannot be {done} while {who_holds(path)} works on it: try again later")
     try:
         yield
+    except OSError as error:
+        raise ConfigError(f"{path.name} cannot be {done}: {error.strerror} ({error.filename})") from error
     finally:
         free_lock(path)
 
