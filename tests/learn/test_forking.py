@@ -126,6 +126,14 @@ def test_what_may_change_trains_to_its_end_and_resumes_exactly(whole, changes):
     assert_equal_weights(one, other, last)
 
 
+def test_a_fork_of_the_first_checkpoint_of_a_fork_trains_too(whole):
+    child = prepare_fork(whole, 8, "child", {"optim.optimizer": "lars", "teacher.enabled": True, "seed": 9})
+    attempt(child, 1, stop_at=9)
+    grandchild = prepare_fork(child, 8, "grandchild")
+    assert attempt(grandchild, 1)["reason"] == attempt(child, 2)["reason"] == "completed"
+    assert_equal_weights(child, grandchild)
+
+
 def test_another_batch_size_begins_at_the_start_of_the_checkpoints_epoch(whole):
     path = prepare_fork(whole, 8, "larger", {"optim.batch_size": 100})
     assert checkpoint_steps(path) == [4]  # two epochs of two steps

@@ -101,7 +101,8 @@ def prepare_fork(
     for sentence in batch_warnings(recipe, begun["num_images"]):
         warnings.warn(sentence, BatchWarning, stacklevel=3)
     details = json.loads(files.pop("state.json"))
-    anew = _begun_anew(recipe, parent)
+    # Of a fork's first checkpoint some parts are not there already.
+    anew = sorted({*details.get("anew", ()), *_begun_anew(recipe, parent)})
     files = {file: content for file, content in files.items() if file.partition(".")[0] not in anew}
     files["state.json"] = json.dumps({**details, "step": new_step, "anew": anew}).encode()
 
