@@ -39,6 +39,7 @@ def until(claim, timeout_s: float, what: str):
 
 def drawn(page) -> dict:
     """What the figure on the page shows: its marked steps, its paper, and how far apart its columns are."""
+    page.wait_for_function("() => document.querySelector('.js-plotly-plot')?.layout?.template", timeout=60_000)
     return page.evaluate(
         """() => {
             const { layout, data } = document.querySelector('.js-plotly-plot');

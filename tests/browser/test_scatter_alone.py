@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from browsing import expect
 
+from twist.view.browser import script
 from twist.view.scatter import TwistScatter, link
 
 pytestmark = pytest.mark.browser
@@ -146,6 +147,39 @@ def test_a_lost_context_is_restored_and_one_that_stays_lost_is_drawn_on_a_canvas
     page.evaluate("() => loss.loseContext()")
     expect(node).to_have_attribute("data-renderer", "canvas", timeout=10_000)
     assert node.evaluate(INKED) == pytest.approx(before, rel=0.25)
+    page.evaluate("() => loss.restoreContext()")  # too late: nothing breaks, as no page of these tests may
+    page.wait_for_timeout(200)
+    expect(node).to_have_attribute("data-renderer", "canvas")
+
+
+def test_a_thumbnail_that_no_answer_came_for_is_asked_for_again(open_page):
+    page = open_page()
+    page.add_script_tag(
+        type="module",
+        content=script("dom", "thumbnails", widget="null")
+        + """
+        const hearers = new Set(), asked = [];
+        const model = { on: (event, then) => hearers.add(then), off: (event, then) => hearers.delete(then),
+          send: (message) => asked.push(message) };
+        const ask = tilesOf(model, 50);
+        const pictures = new Thumbnails({ sheets: [], tile: 0, columns: 1, per_sheet: 1 }, ask);
+        const node = document.body.appendChild(document.createElement("p"));
+        const canvas = Object.assign(document.createElement("canvas"), { width: 4, height: 4 });
+        const answer = () => canvas.toBlob(async (blob) => {
+          const { id } = asked.at(-1);
+          const bytes = new DataView(await blob.arrayBuffer());
+          for (const hear of hearers) hear({ type: "tiles", id, columns: 1, tile: 4, mime: "image/png" }, [bytes]);
+        });
+        Object.assign(window, { asked, answer, node, show: () => pictures.show(node, 7, 32) });""",
+    )
+    page.wait_for_function("() => window.show")
+    page.evaluate("show()")
+    page.wait_for_function("() => asked.length === 1")
+    page.wait_for_timeout(300)  # it gives up
+    page.evaluate("show()")
+    page.wait_for_function("() => asked.length === 2")
+    page.evaluate("answer()")
+    page.wait_for_function("() => node.dataset.shown === '7'")
 
 
 def test_points_without_a_place_are_counted_and_not_drawn(show):

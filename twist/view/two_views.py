@@ -223,7 +223,7 @@ class TwoViews(anywidget.AnyWidget):
         try:
             sheet, mime = contact_sheet(self._watch, rows)
         except Exception as error:  # the gallery says so; everything else goes on
-            self.send({"type": "tiles", "id": content.get("id"), "error": str(error)})
+            self.send({"type": "tiles", "id": content.get("id"), "problem": str(error)})
             return
         columns = max(1, min(len(rows), self._watch.columns))
         facts = {"columns": columns, "tile": self._watch.tile, "mime": mime}

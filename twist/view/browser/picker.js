@@ -70,9 +70,12 @@ class Picker {
 
   /** Offer other images, or what another snapshot says of the same ones. */
   offer(images) {
+    const known = this.images?.count === images.count && this.images?.tile === images.tile;
     this.images = readPickerImages(images);
-    this.thumbnails?.release();
-    this.thumbnails = new Thumbnails({ tile: images.tile, columns: 1, per_sheet: 1, sheets: [] }, this.on.ask);
+    if (!known) { // the images of a run stay: only what is known of them changes
+      this.thumbnails?.release();
+      this.thumbnails = new Thumbnails({ tile: images.tile, columns: 1, per_sheet: 1, sheets: [] }, this.on.ask);
+    }
     for (const option of this.orders.options) option.disabled = option.value !== "row" && !this.images.confidence;
     this.#find();
   }

@@ -67,8 +67,9 @@ class Scatter {
     this.base = make("canvas", { "aria-hidden": "true" });
     let layer = byGl ? GlLayer.on(this.base) : null;
     if (layer) {
-      this.base.addEventListener("webglcontextlost", (event) => this.#lose(event));
-      this.base.addEventListener("webglcontextrestored", () => this.#restore());
+      const made = layer; // given up, it may still be heard of
+      this.base.addEventListener("webglcontextlost", (event) => this.layer === made && this.#lose(event));
+      this.base.addEventListener("webglcontextrestored", () => this.layer === made && this.#restore());
     } else {
       this.base = make("canvas", { "aria-hidden": "true" });
       layer = new FlatLayer(this.base);

@@ -451,7 +451,12 @@ class ScatterWidget {
     if (!kind) return;
     const title = this.model.get("title");
     const caption = this.model.get("caption") || [title, this.facts.textContent].filter(Boolean).join(" · ");
-    const url = URL.createObjectURL(await this.map.picture(kind, caption));
+    const picture = await this.map.picture(kind, caption).catch(() => null);
+    if (!picture) {
+      this.spoken.textContent = this.facts.textContent = "This browser cannot save the picture: take a screenshot.";
+      return;
+    }
+    const url = URL.createObjectURL(picture);
     make("a", { href: url, download: `${title || "scatter"}.${kind}` }).click();
     setTimeout(() => URL.revokeObjectURL(url), 10_000);
   }

@@ -2,8 +2,8 @@
 /**
  * Thumbnails of images: from contact sheets that came with the view, or asked for when they are first needed.
  *
- * What is needed at once comes as one contact sheet. `ask` answers with it, or with null when an image
- * cannot be had; such an image stays a gray tile.
+ * What is needed at once comes as one contact sheet. `ask` answers with it, or with null when an image cannot be had;
+ * such an image stays a gray tile. Without an answer it is asked for again when it is needed again.
  *
  * @typedef {{bytes: BlobPart, columns: number, tile: number, mime: string}} Sheet
  * @typedef {{picture: HTMLCanvasElement, url: string}} Tile
@@ -110,10 +110,11 @@ class Thumbnails {
     const rows = [...this.wanted.keys()].slice(-TILES_AT_ONCE);
     if (!rows.length) return;
     this.asked = new Set(rows);
-    const sheet = await this.ask(rows).catch(() => null);
+    const sheet = await this.ask(rows).catch(() => undefined);
     const image = sheet ? await decoded(sheet) : null;
     if (this.released) return;
-    rows.forEach((row, k) => this.tiles.set(row, image ? cut(image, sheet, k) : null));
+    if (sheet !== undefined) rows.forEach((row, k) => this.tiles.set(row, image ? cut(image, sheet, k) : null));
+    image?.close();
     this.tile ||= sheet?.tile ?? 0;
     for (const old of this.tiles.keys()) {
       if (this.tiles.size <= TILES_KEPT) break;
@@ -163,14 +164,17 @@ function tilesOf(/** @type {Model} */ model, patience_ms = 60_000) {
   };
   model.on("msg:custom", hear);
   /** @returns {Promise<Sheet | null>} */
-  const ask = (rows) => new Promise((done) => {
+  const ask = (rows) => new Promise((done, fail) => {
     const id = `${Math.random()}-${(last += 1)}`; // several views of one model hear every answer
     const end = (sheet) => {
       clearTimeout(late);
       waiting.delete(id);
       done(sheet);
     };
-    const late = setTimeout(() => end(null), patience_ms);
+    const late = setTimeout(() => {
+      waiting.delete(id);
+      fail(new Error("no answer"));
+    }, patience_ms);
     waiting.set(id, end);
     model.send?.({ type: "tiles", id, rows });
   });

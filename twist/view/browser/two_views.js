@@ -16,13 +16,11 @@ class TwoViewsProbe {
     this.seen = new Map();
     this.asked = model.get("ticket");
     this.wishes = /** @type {Record<string, any>} */ ({});
-    this.tileAnswers = new Map();
+    this.ask = tilesOf(model);
     this.build(el);
     this.send = coalesce(() => this.#send());
     this.update = coalesce(() => this.#update());
     TWO_VIEWS_TRAITS.forEach((name) => model.on(`change:${name}`, this.update));
-    this.hear = (message, buffers) => this.#hear(message, buffers);
-    model.on("msg:custom", this.hear);
     this.#update();
   }
 
@@ -64,7 +62,7 @@ class TwoViewsProbe {
         make("span", { text: "view 2 ▸" }), make("span", {})), this.wings,
       make("p", { class: "twist-caption", text: "Probability of each class, back to back on one scale from 0 to " +
         "100 %; the tick is the plain image." }), this.#sensitivity());
-    this.picker = new Picker({ choose: (image) => this.wish({ image }), ask: (rows) => this.#tiles(rows) });
+    this.picker = new Picker({ choose: (image) => this.wish({ image }), ask: this.ask });
     this.body = make("div", { class: "twist-probe-body" }, controls, this.results, this.picker.node);
     this.spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
     this.source = make("p", { class: "twist-caption" });
@@ -152,21 +150,6 @@ class TwoViewsProbe {
       this.spoken.textContent = this.problem.textContent = "This browser cannot save the picture: take a screenshot.";
       this.problem.hidden = false;
     }
-  }
-
-  #tiles(rows) {
-    if (!this.model.send) return Promise.resolve(null);
-    const id = `${Date.now()}-${Math.random()}`;
-    this.model.send({ type: "tiles", id, rows });
-    return new Promise((resolve) => this.tileAnswers.set(id, resolve));
-  }
-
-  #hear(message, buffers) {
-    if (message.type !== "tiles" || !this.tileAnswers.has(message.id)) return;
-    const { buffer, byteOffset, byteLength } = buffers?.[0] ?? new Uint8Array();
-    this.tileAnswers.get(message.id)(message.error ? null
-      : { bytes: new Uint8Array(buffer, byteOffset, byteLength), ...message });
-    this.tileAnswers.delete(message.id);
   }
 
   /** Whether a trait holds another object than when last asked. */
@@ -336,7 +319,7 @@ class TwoViewsProbe {
 
   release() {
     TWO_VIEWS_TRAITS.forEach((name) => this.model.off(`change:${name}`, this.update));
-    this.model.off("msg:custom", this.hear);
+    this.ask.release();
     this.update.cancel();
     this.send.cancel();
     clearTimeout(this.waits);
