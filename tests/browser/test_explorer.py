@@ -121,6 +121,17 @@ def test_the_slider_moves_while_the_kernel_works_and_other_views_follow(page, ex
     expect(explorer).to_have_attribute("data-step", "140")
 
 
+def test_a_slider_that_loses_checkpoints_stands_at_the_last(page, explorer):
+    slider, time = explorer.get_by_label("Checkpoint", exact=True), explorer.locator(".twist-time")
+    expect(time).to_have_attribute("data-at", "4")
+    ask(page, "explorer.history = explorer._checkpoints.table(140, most=3)")
+    expect(slider).to_have_attribute("max", "2")
+    expect(time).to_have_attribute("data-at", "2")
+    expect(explorer).to_have_attribute("data-step", "140")
+    ask(page, "explorer.refresh()")
+    expect(time).to_have_attribute("data-at", "4")
+
+
 def test_a_name_written_in_the_page_is_kept_with_the_run(lab, page, explorer):
     explorer.get_by_role("button", name="Class 6:").click()
     expect(explorer.locator(".twist-gallery h3")).to_contain_text("Class 6 ·")

@@ -135,6 +135,17 @@ def test_a_drag_over_the_entropies_selects_their_images(page, explorer):
     expect(explorer.locator(".twist-inspector")).to_contain_text("of all")
 
 
+def test_a_range_of_entropies_is_forgotten_when_something_else_is_selected(page, explorer):
+    histogram, words = explorer.locator(".twist-hist"), explorer.locator(".twist-hist-panel header")
+    histogram.scroll_into_view_if_needed()
+    drag(page, histogram.bounding_box(), 0.02, 0.1)
+    expect(explorer).not_to_have_attribute("data-shown", "300")
+    expect(words).to_contain_text("nats")
+    explorer.locator(".twist-class[data-class='4']").click()
+    expect(words).to_contain_text("shares of all (gray) and of the selection")
+    expect(explorer.locator(".twist-brush")).to_have_attribute("visibility", "hidden")
+
+
 def test_a_range_of_entropies_is_chosen_by_keyboard(explorer):
     histogram = explorer.locator(".twist-hist")
     histogram.focus()
@@ -187,7 +198,11 @@ def test_the_inspector_leads_from_neighbor_to_neighbor(page, explorer):
     neighbors.nth(1).click()
     page.mouse.move(0, 0)
     expect(inspector).to_have_attribute("data-sample", following)
-    expect(explorer.locator(".twist-card")).to_have_attribute("data-sample", following)
+    expect(explorer.locator(".twist-card")).to_be_hidden()  # the inspector tells it all
+    neighbors.nth(2).hover()
+    expect(explorer.locator(".twist-card")).to_have_attribute(
+        "data-sample", neighbors.nth(2).get_attribute("data-sample")
+    )
 
 
 def test_neighbors_are_the_nearest_in_feature_space(run, page, explorer):
@@ -320,6 +335,20 @@ def test_a_gallery_of_ten_thousand_images_opens_at_once(tmp_path, open_page):
     assert min(took) <= 150, took  # the rest waits for its turn on a machine that does other things
 
 
+def test_the_legend_of_many_classes_opens_whole_and_keeps_its_shapes(tmp_path, open_page):
+    run = make_run(tmp_path, "uniform", num_samples=600, num_classes=30, snapshots=2)
+    page = open_page()
+    page.goto(write_page(tmp_path / "page.html", run))
+    explorer = page.locator(".twist-explorer")
+    explorer.get_by_label("Shape of the points").select_option("odd")
+    chips, shapes = explorer.locator(".twist-legend [data-category]"), explorer.locator(".twist-shapes")
+    expect(shapes).to_contain_text("another label")
+    expect(chips).to_have_count(24)
+    explorer.locator(".twist-legend").get_by_role("button", name="and 6 more").click()
+    expect(chips).to_have_count(30)
+    expect(shapes).to_contain_text("another label")
+
+
 @pytest.mark.parametrize("count", [1, 3])
 def test_a_handful_of_images_is_no_blank_canvas(tmp_path, open_page, count):
     run = make_run(tmp_path, num_samples=count, snapshots=2)
@@ -384,8 +413,7 @@ def test_the_slider_moves_the_points_of_aligned_maps(aligned):
     explorer.locator(".twist-class[data-class='0']").click()
     expect(explorer).to_have_attribute("data-selected-class", "0")
     expect(explorer.locator(".twist-gallery h3")).to_contain_text("Class 0 ·")
-    explorer.locator(".twist-gallery .twist-tile[data-sample='0']").click()
-    aligned.mouse.move(0, 0)
+    explorer.locator(".twist-gallery .twist-tile[data-sample='0']").dispatch_event("pointerenter")
     card = explorer.locator(".twist-card")
     expect(card).to_have_attribute("data-sample", "0")
     lefts = []

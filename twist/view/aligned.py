@@ -58,10 +58,10 @@ class Frames(NamedTuple):
         chosen = f"{count} of {facts['of']} checkpoints" if facts["of"] != count else f"{count} checkpoints"
         left_out = facts.get("left_out", [])
         missing = f", {len(left_out)} left out: {left_out[0]}" if left_out else ""
-        trust = f", trust {facts['trust']:.0%}" if facts.get("trust") is not None else ""
+        trust = f"; mean trust {facts['trust']:.0%}" if facts.get("trust") is not None else ""
         return (
             f"Aligned UMAP of {chosen}{missing}: each checkpoint's map starts from the next one's, is held near it and "
-            f"turned onto it as a whole, so that small moves mean little and large ones change{trust}"
+            f"turned onto it as a whole, so that small moves mean little and large ones that features changed{trust}"
         )
 
 

@@ -346,9 +346,6 @@ def main(arguments: list[str] | None = None, *, alone: bool = False) -> None:
     parser.add_argument("run", help="name or folder of the run, or last")
     parser.add_argument("--step", type=int, help="step of the snapshot; the newest when left out")
     parser.add_argument("--wait", action="store_true", help="get ready now, lay out when the run has ended")
-    parser.add_argument(
-        "--follow", action="store_true", help="lay out every snapshot as it appears, until the run ends"
-    )
     chosen = parser.parse_args(arguments)
     path = find_run(chosen.run)
     if alone:

@@ -60,8 +60,8 @@ function render({ model, el }) {
   const scroller = make("div", { class: "twist-runs", tabindex: "0", role: "region", "aria-label": "table of runs" },
     make("table", {}, make("thead", {}, heads), body));
   const empty = make("p", { class: "twist-empty", hidden: "" });
-  const advice = make("p", { class: "twist-advice", text: "Choose up to six runs by the boxes before their names: where "
-    + "their recipes differ, their curves and their classes are then shown here." });
+  const advice = make("p", { class: "twist-advice", text: "Choose up to six runs by the boxes before their names: "
+    + "where their recipes differ, their curves and their classes are then shown here." });
   const recipes = make("section", { class: "twist-recipes", "aria-label": "where the recipes differ" });
   root.append(
     make("header", {}, make("strong", { class: "twist-title", text: "Runs" }), counted,

@@ -20,6 +20,15 @@ const clamp = (/** @type {number} */ x, low = 0, high = 1) => Math.min(high, Mat
 function make(tag, attributes = {}, ...children) {
   const node = document.createElement(tag);
   if (FOCUSABLE.has(tag)) node.dataset.lmSuppressShortcuts = "true";
+  return furnish(node, attributes, children);
+}
+
+/** The same for SVG. @returns {any} */
+function makeSvgNode(tag, attributes = {}, ...children) {
+  return furnish(document.createElementNS("http://www.w3.org/2000/svg", tag), attributes, children);
+}
+
+function furnish(node, attributes, children) {
   for (const [name, value] of Object.entries(attributes)) {
     if (name === "text") node.textContent = value;
     else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);

@@ -25,7 +25,7 @@ class Explorer {
     this.drawPanels = coalesce(() => this.#drawPanels());
     EXPLORER_TRAITS.forEach((name) => model.on(`change:${name}`, this.update));
     this.themes = new MutationObserver(() => this.map.redraw());
-    this.themes.observe(document.body, { attributes: true });
+    for (const node of [document.documentElement, document.body]) this.themes.observe(node, { attributes: true });
     this.lighting = matchMedia("(prefers-color-scheme: dark)");
     this.relight = () => this.map.redraw();
     this.lighting.addEventListener("change", this.relight);
@@ -120,8 +120,7 @@ class Explorer {
     }
     if (this.fresh("history")) {
       this.history = explorerHistory(get("history"), watch.count);
-      const home = this.history ? this.history.steps.indexOf(snapshot.step) : 0;
-      this.time.load(this.history, snapshot.num_classes, home);
+      this.time.load(this.history, snapshot.num_classes);
       this.seen.delete("shown_step");
       this.seen.delete("motion");
     }
@@ -269,9 +268,9 @@ class Explorer {
     const made = this.frames?.made || placement.made;
     const mean = this.frames && trust ? explorerMeanOfAll(trust) : NaN;
     const stands = placement.method === "umap" ? "" : "PCA stands in for the map.";
-    return [this.model.get("status").aside, stands, made ? `Made as: ${made}.` : "",
-      Number.isFinite(mean) ? `Trust here: ${percent(mean)} of the nearest in feature space.` : "",
-    ].filter(Boolean).join(" ");
+    const near = `Trust here: ${percent(mean)} of an image's nearest in feature space are near it on the map.`;
+    return [this.model.get("status").aside, stands, made ? `Made as: ${made}.` : "", Number.isFinite(mean) ? near : ""]
+      .filter(Boolean).join(" ");
   }
 
   /** Whether an image's label differs from the main label of its class. */
@@ -313,8 +312,9 @@ class Explorer {
   hover(i, byKey = false) {
     this.hovered = i;
     this.root.dataset.hovered = String(i);
-    this.map.mark(i, this.selection.pinned);
-    const shown = i >= 0 ? i : this.selection.pinned;
+    const { pinned } = this.selection;
+    this.map.mark(i, pinned);
+    const shown = i === pinned ? -1 : i; // the inspector tells of the pinned one
     this.card.fill(shown, shown < 0 ? null : { table: this.table, colors: this.model.get("palette").classes,
       nameOf: this.nameOf, isOdd: this.isOdd, describe: this.describe, thumbnails: this.thumbnails });
     if (byKey && i >= 0) this.spoken.textContent = this.describe(i);

@@ -6,7 +6,8 @@ class ExplorerHistogram {
     this.on = on;
     this.bins = 48;
     this.brush = /** @type {[number, number] | null} */ (null); // bins, both ends included
-    this.svg = explorerSvg("svg", { class: "twist-hist", viewBox: "0 0 480 84", preserveAspectRatio: "none",
+    this.dragging = false;
+    this.svg = makeSvgNode("svg", { class: "twist-hist", viewBox: "0 0 480 84", preserveAspectRatio: "none",
       tabindex: "0", role: "application", "aria-roledescription": "histogram",
       onkeydown: (event) => this.#key(event) });
     this.svg.dataset.lmSuppressShortcuts = "true";
@@ -19,8 +20,7 @@ class ExplorerHistogram {
   }
 
   draw(/** @type {Table} */ table, mask, active) {
-    Object.assign(this, { table, top: Math.log(table.numClasses) || 1, mask, active });
-    if (!active) this.brush = null;
+    Object.assign(this, { table, top: Math.log(table.numClasses) || 1, mask });
     const [all, mine] = [new Uint32Array(this.bins), new Uint32Array(this.bins)];
     let selected = 0;
     for (let i = 0; i < table.count; i++) {
@@ -32,13 +32,16 @@ class ExplorerHistogram {
         selected += 1;
       }
     }
+    const [from, to] = this.brush ? [Math.min(...this.brush), Math.max(...this.brush)] : [0, 0];
+    const others = mine.some((n, k) => n && (k < from || k > to)); // something else was selected since
+    if (!this.dragging && (!active || others)) this.brush = null;
     const bars = (counts, total, height, name) => Array.from(counts, (n, k) => {
       const tall = n ? Math.max(1, (78 * n) / total / height) : 0;
-      return explorerSvg("rect", { class: name, x: (480 * k) / this.bins + 0.5, y: 82 - tall,
+      return makeSvgNode("rect", { class: name, x: (480 * k) / this.bins + 0.5, y: 82 - tall,
         width: 480 / this.bins - 1, height: tall });
     });
     const tallest = Math.max(Math.max(...all) / table.count, mask ? Math.max(...mine) / (selected || 1) : 0) || 1;
-    this.band = explorerSvg("rect", { class: "twist-brush", y: 0, height: 84 });
+    this.band = makeSvgNode("rect", { class: "twist-brush", y: 0, height: 84 });
     this.svg.replaceChildren(this.band, ...bars(all, table.count, tallest, "twist-all"),
       ...(mask ? bars(mine, selected || 1, tallest, "twist-mine") : []));
     const ticks = ["0", (this.top / 2).toFixed(2), `log ${table.numClasses} = ${this.top.toFixed(2)} nats`];
@@ -85,24 +88,23 @@ class ExplorerHistogram {
       const box = this.svg.getBoundingClientRect();
       return this.#bin((event.clientX - box.left) / box.width);
     };
-    let dragged = false;
     this.svg.addEventListener("pointerdown", (event) => {
       if (event.button !== 0 || !this.table) return;
       this.svg.setPointerCapture(event.pointerId);
-      dragged = true;
+      this.dragging = true;
       this.brush = [at(event), at(event)];
       this.#mark();
     });
     this.svg.addEventListener("pointermove", (event) => {
-      if (!dragged || !this.brush) return;
+      if (!this.dragging || !this.brush) return;
       this.brush[1] = at(event);
       this.#mark();
     });
     this.svg.addEventListener("pointerup", () => {
-      if (dragged) this.#select();
-      dragged = false;
+      if (this.dragging) this.#select();
+      this.dragging = false;
     });
-    this.svg.addEventListener("pointercancel", () => (dragged = false));
+    this.svg.addEventListener("pointercancel", () => (this.dragging = false));
   }
 
   #key(event) {

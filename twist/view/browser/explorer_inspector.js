@@ -46,9 +46,11 @@ class ExplorerInspector {
       thumbnails.show(tile, j, thumbnails.enlarged(32));
       return tile;
     });
-    return make("div", { class: "twist-neighbors" }, make("span", { class: "twist-quiet",
-      text: neighbors.step === table.step ? "nearest in feature space" : `nearest in feature space at step ${
-        count(neighbors.step)}` }), make("div", { class: "twist-tiles" }, ...tiles));
+    const row = make("div", { class: "twist-tiles" }, ...tiles);
+    row.style.maxHeight = `${thumbnails.enlarged(32) + 9}px`; // one row: what has no room is left out whole
+    const when = neighbors.step === table.step ? "" : ` at step ${count(neighbors.step)}`;
+    return make("div", { class: "twist-neighbors" },
+      make("span", { class: "twist-quiet", text: `nearest in feature space${when}` }), row);
   }
 
   /** Its entropy as a line over a strip of the classes it had. */
@@ -58,11 +60,11 @@ class ExplorerInspector {
     const bands = curve.steps.map((step, t) => {
       const [from, to] = plot.span(t);
       const id = curve.assignment[t];
-      const band = explorerSvg("rect", { x: from.toFixed(1), y: plot.height + 4, height: 9,
+      const band = makeSvgNode("rect", { x: from.toFixed(1), y: plot.height + 4, height: 9,
         width: Math.max(1, to - from + 0.3).toFixed(1), fill: id < 0 ? "var(--line)" : colors[id],
         onclick: () => this.on.step(step) });
       const words = `step ${count(step)}: class ${id < 0 ? "unknown" : nameOf(id)}, entropy ${nats(curve.entropy[t])}`;
-      band.append(explorerSvg("title", { text: words }));
+      band.append(makeSvgNode("title", { text: words }));
       return band;
     });
     const changes = curve.assignment.reduce((n, id, t) => n + Number(t > 0 && id !== curve.assignment[t - 1]), 0);
@@ -173,7 +175,7 @@ class ExplorerCurve {
   line(values, name = "twist-curve") {
     const points = this.steps.map((step, t) => [this.x(step), values[t]]).filter(([, value]) => Number.isFinite(value))
       .map(([x, value]) => `${x.toFixed(1)},${(2 + (this.height - 4) * (1 - value / this.top)).toFixed(1)}`);
-    return explorerSvg("polyline", { points: points.join(" "), class: name });
+    return makeSvgNode("polyline", { points: points.join(" "), class: name });
   }
 
   spell(values) {
@@ -184,9 +186,9 @@ class ExplorerCurve {
 
   figure(words, below, caption, ...parts) {
     const [tall, now] = [this.height + below, this.x(this.now)];
-    const svg = explorerSvg("svg", { viewBox: `0 0 ${this.width} ${tall}`, role: "img", "aria-label": words },
-      explorerSvg("line", { x1: 0, x2: this.width, y1: this.height, y2: this.height, class: "twist-axis" }),
-      explorerSvg("line", { x1: now, x2: now, y1: 0, y2: tall, class: "twist-now" }), ...parts);
+    const svg = makeSvgNode("svg", { viewBox: `0 0 ${this.width} ${tall}`, role: "img", "aria-label": words },
+      makeSvgNode("line", { x1: 0, x2: this.width, y1: this.height, y2: this.height, class: "twist-axis" }),
+      makeSvgNode("line", { x1: now, x2: now, y1: 0, y2: tall, class: "twist-now" }), ...parts);
     const ticks = [`step ${count(this.steps[0])}`, caption, count(this.steps[this.steps.length - 1])];
     return make("figure", { class: "twist-history" }, svg,
       make("figcaption", { class: "twist-ticks" }, ...ticks.map((text) => make("span", { text }))));

@@ -15,17 +15,16 @@ class ExplorerLegend {
   }
 
   draw(/** @type {Channel} */ channel, shape) {
-    this.channel = channel;
     const focused = this.node.contains(document.activeElement)
       ? /** @type {any} */ (document.activeElement)?.dataset.category : undefined;
-    const parts = channel.kind === "number" ? this.#ramp(channel) : this.#chips(channel);
+    const parts = channel.kind === "number" ? this.#ramp(channel) : this.#chips(channel, shape);
     const shapes = shape ? [make("span", { class: "twist-shapes" }, ...shape.names.map(([glyph, name]) =>
       make("span", {}, make("b", { text: glyph }), ` ${name}`)))] : [];
     this.node.replaceChildren(make("span", { class: "twist-quiet", text: channel.title }), ...parts, ...shapes);
     if (focused !== undefined) this.node.querySelector(`[data-category="${focused}"]`)?.focus({ preventScroll: true });
   }
 
-  #chips(channel) {
+  #chips(channel, shape) {
     const counts = new Map(explorerTally(null, channel.values));
     this.present = channel.names.map((_, k) => k).filter((k) => counts.get(k));
     const shown = this.present.length > this.most
@@ -39,7 +38,7 @@ class ExplorerLegend {
       chips.push(make("button", { type: "button", class: "twist-chip", text: `and ${
         count(this.present.length - shown.length)} more`, onclick: () => {
         this.most = Infinity;
-        this.draw(channel, null);
+        this.draw(channel, shape);
       } }));
     }
     if (this.hidden.size) {

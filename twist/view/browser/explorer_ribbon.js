@@ -13,7 +13,7 @@ class ExplorerRibbon {
   /** @param {{go(t: number): void, choose(id: number): void}} on */
   constructor(on) {
     this.on = on;
-    this.svg = explorerSvg("svg", { class: "twist-ribbon", role: "img", height: RIBBON_HEIGHT });
+    this.svg = makeSvgNode("svg", { class: "twist-ribbon", role: "img", height: RIBBON_HEIGHT });
     this.words = make("p", { class: "twist-caption twist-ribbon-words", text: EXPLORER_RIBBON_HELP });
     this.node = make("div", { class: "twist-ribbon-panel" }, this.svg, this.words);
     this.sizes = new ResizeObserver(() => this.redraw());
@@ -92,7 +92,7 @@ class ExplorerRibbon {
         into.set(to, y1 + h);
         if (n < RIBBON_LEAST * this.count && ![a, b].includes(chosen)) continue;
         const [x0, x1] = [x(t) + bar / 2, x(t + 1) - bar / 2];
-        parts.push(explorerSvg("path", { class: `twist-flow ${faint(a, b)} ${a === b ? "" : "twist-moves"}`,
+        parts.push(makeSvgNode("path", { class: `twist-flow ${faint(a, b)} ${a === b ? "" : "twist-moves"}`,
           "data-flow": `${t} ${a} ${b} ${n}`, fill: color(from),
           d: explorerBand(x0, y0, x1, y1, h) }));
       }
@@ -101,13 +101,13 @@ class ExplorerRibbon {
       for (const [id, y] of at) {
         const n = id < 0 ? this.count - order.reduce((sum, each) => sum + this.usage[t][each], 0) : this.usage[t][id];
         if (n <= 0) continue;
-        parts.push(explorerSvg("rect", { class: faint(id), "data-bar": `${t} ${id} ${n}`, fill: color(id),
+        parts.push(makeSvgNode("rect", { class: faint(id), "data-bar": `${t} ${id} ${n}`, fill: color(id),
           x: (x(t) - bar / 2).toFixed(1), y: y.toFixed(1), width: bar,
           height: Math.max(0.5, n * scale - (n * scale > 3 ? 0.6 : 0)).toFixed(2) }));
       }
     });
     this.history.changes.forEach((change, t) => parts.push(this.#sign(change, t, (x(t) + x(t + 1)) / 2, x(1) - x(0))));
-    const here = explorerSvg("line", { class: "twist-now", x1: x(state.at), x2: x(state.at), y1: 0, y2: tall + 2 });
+    const here = makeSvgNode("line", { class: "twist-now", x1: x(state.at), x2: x(state.at), y1: 0, y2: tall + 2 });
     this.svg.replaceChildren(...parts, here);
     this.place = (event) => {
       const box = this.svg.getBoundingClientRect();
@@ -126,7 +126,7 @@ class ExplorerRibbon {
     const signs = told.map(([sign, word, ids]) => (wide ? `${ids.length} ${word}` : `${sign}${ids.length}`));
     if (room < 30 && signs.length) signs.splice(0, signs.length, "•"); // hovering tells
     const fits = signs.slice(0, Math.max(1, Math.floor(room / (wide ? 50 : 22))));
-    return explorerSvg("text", { class: "twist-sign", x: x.toFixed(1), y: RIBBON_HEIGHT - 4, "data-sign": String(t),
+    return makeSvgNode("text", { class: "twist-sign", x: x.toFixed(1), y: RIBBON_HEIGHT - 4, "data-sign": String(t),
       "text-anchor": "middle", text: fits.join(wide ? " · " : " ") + (fits.length < signs.length ? "…" : "") });
   }
 

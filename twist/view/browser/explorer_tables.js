@@ -39,18 +39,6 @@
 
 const EXPLORER_NOTHING = 65535; // in 16-bit columns: no number
 
-/** An SVG element; text by `text`, listeners by `onclick`. @returns {any} */
-function explorerSvg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "text") node.textContent = value;
-    else if (name.startsWith("on")) node.addEventListener(name.slice(2), value);
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
-
 const explorerColumn = (kind, bytes) => (bytes?.byteLength ? column(kind, bytes) : null);
 
 /** 16-bit shares of 65,534 as numbers; what was none stays none. */

@@ -30,21 +30,23 @@ class ExplorerTime {
   }
 
   /** @param {History | null} history */
-  load(history, numClasses, home) {
+  load(history, numClasses) {
     this.history = history;
     this.node.hidden = !history;
     if (!history) return;
-    this.slider.max = String(history.steps.length - 1);
+    const last = history.steps.length - 1;
+    this.slider.max = String(last);
+    this.t = Math.min(this.t, last); // a new history may hold fewer
+    this.at = Math.min(this.at, last);
     this.ribbon.load(history, numClasses);
-    this.home = home;
     this.tell();
   }
 
   /** Show a checkpoint that was chosen here or elsewhere. */
-  set(t, glide = true) {
-    if (t === this.t && this.at === t) return;
+  set(t) {
+    if (t === this.t) return; // it is there, or glides there
     this.t = t;
-    this.#glide(t, glide ? TIME_GLIDE_MS : 0);
+    this.#glide(t);
     this.tell();
   }
 
@@ -54,7 +56,7 @@ class ExplorerTime {
     this.t = t;
     this.tell();
     this.on.show(t);
-    this.#glide(t, TIME_GLIDE_MS);
+    this.#glide(t);
   }
 
   tell() {
@@ -77,12 +79,12 @@ class ExplorerTime {
     this.said.hidden = !this.said.textContent;
   }
 
-  #glide(to, ms) {
+  #glide(to) {
     cancelAnimationFrame(this.moving);
     const [from, began] = [this.at, performance.now()];
-    const still = !ms || document.hidden || matchMedia("(prefers-reduced-motion: reduce)").matches;
+    const still = document.hidden || matchMedia("(prefers-reduced-motion: reduce)").matches;
     const frame = (now) => {
-      const share = still ? 1 : clamp((now - began) / ms);
+      const share = still ? 1 : clamp((now - began) / TIME_GLIDE_MS);
       this.at = share < 1 ? from + (to - from) * share * share * (3 - 2 * share) : to;
       this.on.frame(this.at);
       if (share < 1) this.moving = requestAnimationFrame(frame);

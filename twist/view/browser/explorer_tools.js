@@ -43,8 +43,8 @@ class ExplorerTools {
       "aria-label": "Newest snapshot", onclick: () => on.refresh() });
     this.refresh.hidden = !alive;
     this.node = make("header", { class: "twist-tools" }, this.title, this.live, this.facts,
-      make("span", { class: "twist-gap" }), make("label", {}, "Color ", this.color),
-      make("label", {}, "Shape ", this.shape), this.trustLabel, this.export, this.refresh);
+      make("span", { class: "twist-controls" }, make("label", {}, "Color ", this.color),
+        make("label", {}, "Shape ", this.shape), this.trustLabel, this.export, this.refresh));
     this.rules = make("details", { class: "twist-rules" }, make("summary", { text: "How to read this map" }));
     this.caption = make("p", { class: "twist-caption" });
     this.foot = make("div", { class: "twist-foot" }, this.caption, this.rules);
