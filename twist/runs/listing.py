@@ -133,7 +133,10 @@ class Listing:
     def rows(self) -> list[Row]:
         """The runs as of the last look, newest first."""
         names = {row.identity: row.name for row in self._rows.values() if row.identity}
-        rows = (replace(row, parent=names.get(row.parent_identity, row.parent)) for row in self._rows.values())
+        rows = [
+            replace(row, parent=names[row.parent_identity]) if row.parent_identity in names else row
+            for row in self._rows.values()
+        ]
         return sorted(rows, key=lambda row: (row.created, row.name), reverse=True)
 
     def look(self) -> list[Row]:
