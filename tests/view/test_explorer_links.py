@@ -68,8 +68,13 @@ def test_two_explorers_of_a_run_show_the_same_selection(tmp_path, explore):
 
 def test_a_later_explorer_shows_what_was_selected_before(tmp_path, explore):
     path = make_run(tmp_path)
-    explore(path).selected_class = 6
-    assert explore(path).selected_class == 6
+    first = explore(path)
+    first.selected_class = 6
+    moment_of(path).step = 60
+    later, fixed = explore(path), explore(path, step=0)
+    assert (later.selected_class, later.shown_step) == (6, 70)
+    assert (fixed.selected_class, fixed.shown_step) == (6, -1)
+    assert moment_of(path).step == 60
 
 
 def test_the_step_of_another_view_moves_the_slider_to_the_nearest_checkpoint(tmp_path, explore):
@@ -249,15 +254,14 @@ def test_a_running_run_is_followed_from_snapshot_to_snapshot(tmp_path, explore, 
     writer = RunWriter(path, 1)
     writer.snapshot(150, 21.0, {name: np.array(getattr(snapshot, name)) for name in names}, {})
     writer.close()
-    until(lambda: explorer.snapshot["step"] == 150)
-    assert explorer.history["steps"][-1] == 150
+    until(lambda: explorer.snapshot["step"] == explorer.history["steps"][-1] == 150)
     until(lambda: "showing the map of step 140 meanwhile" in explorer.status["aside"])
     assert explorer.status["state"] == "running"
     make_map(path, 150, 300)
     until(lambda: explorer.placement["step"] == 150)
     state = Status("COMPLETED")
     until(lambda: explorer.status["state"] == "ready")
-    assert explorer._maps.aligning
+    until(lambda: explorer._maps.aligning)
 
 
 def test_what_stays_in_a_saved_notebook_needs_no_script(tmp_path, explore):

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _MOST_SHEET_BYTES = 2_000_000
 _SETTLE_S = 0.4
 _DRAWING = 0.15  # share of the time that may go into drawing runs that train
-_LOADING_S = 60.0  # in which a page may still be loading plotly's script
 _WIDTH_STEP = 40  # pixels by which a page must change before the figure is drawn anew
 
 
@@ -89,7 +88,7 @@ class Compare(ipywidgets.VBox):
         self._records: dict[str, RunRecord] = {}
         self._unreadable: dict[str, str] = {}
         self._drawn: Any = None
-        self._draw_again, self._displayed = 0.0, time.monotonic()
+        self._draw_again = 0.0
         self._paired: Any = None
         self.comparison: Comparison | None = None
         self._dark = dark
@@ -216,8 +215,6 @@ class Compare(ipywidgets.VBox):
         told = {"places": places, "names": self._chosen, "problems": list(self._unreadable.values())}
         page.differences = {"rows": differences_table(records), **told}
         self.figure.draw(overlay(records, places=places, dark=dark, paper=paper, width=page.width))
-        if began < self._displayed + _LOADING_S:
-            self.figure.send_whole()
         name = "-".join(["compare", *(record.name for record in records)])[:120]
         self.figure._config = {**self.figure._config, "toImageButtonOptions": {"filename": name, "scale": 2}}
         self._drawn, self._draw_again = state, began + (time.monotonic() - began) / _DRAWING
@@ -338,9 +335,6 @@ class Compare(ipywidgets.VBox):
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}
-        self._displayed = time.monotonic()
-        with self._lock:
-            self.figure.send_whole()
         return {**bundle, "text/html": self.static_html(), "text/plain": repr(self)}
 
     def _ipython_display_(self) -> None:

@@ -204,6 +204,9 @@ class ExplorerCore(anywidget.AnyWidget):
     def _why_empty(self, record: RunRecord) -> str:
         status = self._run_status
         if status.ended:
+            if record.last("snapshot"):
+                return (f"The snapshots or the watch images of {record.name} are gone from its folder, though its log "
+                        "names them: put them back to explore its classes.")  # fmt: skip
             return (f"{record.name} ended ({status.state.lower()}) before it had looked at its watch images: there is "
                     f"nothing to explore. {status.message}").strip()  # fmt: skip
         return (f"No snapshot yet: {record.name} has not looked at its watch images. "
@@ -228,6 +231,30 @@ class ExplorerCore(anywidget.AnyWidget):
         except RecordError as error:
             self._problems["names"] = str(error)
 
+    # -- what can be chosen -------------------------------------------------------------------------------------------
+
+    @traitlets.validate("shown_step")
+    def _is_checkpoint(self, proposal: Any) -> int:
+        step, steps = proposal["value"], self.history.get("steps") or ()
+        if steps and step not in (-1, *steps):
+            shown = f"one of {len(steps)} from {steps[0]} to {steps[-1]} (history['steps'])"
+            raise ConfigError(f"no checkpoint of step {step} is shown: give {shown}, or -1 for the newest")
+        return step
+
+    @traitlets.validate("selected_class")
+    def _is_class(self, proposal: Any) -> int:
+        chosen, count = proposal["value"], self.snapshot.get("num_classes")
+        if count and chosen >= count:
+            raise ConfigError(f"there is no class {chosen}: give one from 0 to {count - 1}, or -1 for none")
+        return chosen
+
+    @traitlets.validate("selected_samples")
+    def _are_images(self, proposal: Any) -> Any:
+        rows, count = proposal["value"], self.watch.get("count")
+        if count and rows.max(initial=-1) >= count:
+            raise ConfigError(f"there is no image {rows.max()}: give rows from 0 to {count - 1}")
+        return rows
+
     # -- linked views -------------------------------------------------------------------------------------------------
 
     def _link(self, moment: Moment) -> None:
@@ -237,6 +264,8 @@ class ExplorerCore(anywidget.AnyWidget):
         self._moment = moment
         if self.selected_class < 0 and not len(self.selected_samples):
             self.selected_class, self.selected_samples = moment.selected_class, moment.selected_samples
+        if self._step is None and self.shown_step < 0:
+            self.shown_step = self._nearest_step(moment.step)
         moment.observe(self._from_moment)
         self.observe(self._to_moment, _LINKED)
 
