@@ -23,6 +23,7 @@ const makePlotly = () => {
       });
       show();
       window.draws = (window.draws ?? 0) + 1;
+      window.first ??= el.style.visibility;
       setTimeout(() => document.dispatchEvent(
         new CustomEvent("plotlywidget-after-render", { detail: { element: el } })), 20);
       return () => (el.textContent = "");
@@ -79,6 +80,8 @@ def test_a_change_before_or_while_plotly_loads_is_shown_in_its_turn(page):
     assert "Loading" in page.locator("#a").inner_text()
     page.evaluate("bring()")
     reads(page, "a", "0 1 2")
+    assert page.evaluate("first") == "hidden"  # until it has heard all: no light picture first on a dark page
+    assert page.evaluate("document.getElementById('a').style.visibility") == ""
     page.evaluate("change('3')")
     reads(page, "a", "0 1 2 3")
     page.evaluate("show('b'); bring()")  # a second view, later
