@@ -27,3 +27,18 @@ def test_a_misspelt_keyword_is_refused_with_the_one_meant(tmp_path):
         twist.TwoViews(run, imgae=1)
     with pytest.raises(ConfigError, match="TwistScatter takes no 'colour': did you mean 'color'"):
         twist.TwistScatter(np.zeros((3, 2)), colour=[1, 2, 3])
+
+
+def test_a_monitor_of_a_run_with_hardly_a_file_shows_a_sentence(tmp_path):
+    run = make_run(tmp_path, num_samples=20)
+    (run / "recipe.json").write_text("{")
+    monitor = twist.RunMonitor(run, live=False)
+    assert "cannot be read" in monitor._repr_mimebundle_()["text/html"]
+    with pytest.raises(ValueError, match="has no step 'a'"):
+        monitor.jump("a")
+    monitor.close()
+
+
+def test_only_scatters_are_linked():
+    with pytest.raises(ConfigError, match="link is given a int"):
+        twist.link(twist.TwistScatter(np.zeros((3, 2))), 3)

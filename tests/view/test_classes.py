@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import re
+import shutil
 import time
 from pathlib import Path
 
@@ -337,3 +338,27 @@ def test_a_page_of_many_large_thumbnails_stays_small_and_says_so(tmp_path, monke
     sheet = Image.open(io.BytesIO(base64.b64decode(data["watch"]["sheets"][0]["base64"])))
     assert sheet.size == (4 * 40, 4 * 2)
     assert "to keep this page small" in data["status"]["text"]
+
+
+def test_the_explorer_refuses_steps_classes_and_images_that_are_not_there(tmp_path, explore):
+    explorer = explore(make_run(tmp_path, num_samples=20, snapshots=3))
+    for name, value, said in [
+        ("shown_step", 171, "no checkpoint of step 171 is shown: give one of 3 from 0 to 140"),
+        ("selected_class", 99, "no class 99: give one from 0 to 9"),
+        ("selected_samples", [3, 5000], "no image 5000: give rows from 0 to 19"),
+    ]:
+        before = getattr(explorer, name)
+        with pytest.raises(ConfigError, match=re.escape(said)):
+            setattr(explorer, name, value)
+        assert np.array_equal(getattr(explorer, name), before)
+    with pytest.raises(ConfigError, match="no class 'a': give one from 0 to 9"):
+        explorer.name_class("a", "b")
+    with pytest.raises(ConfigError, match="the name of class 1 is 5: give text"):
+        explorer.name_class(1, 5)
+
+
+def test_an_explorer_whose_snapshots_were_moved_says_that_they_are_gone(tmp_path, explore):
+    run = make_run(tmp_path, num_samples=20)
+    shutil.rmtree(run / "snapshots")
+    explorer = explore(run)
+    assert "are gone from its folder" in explorer.status["text"]

@@ -73,6 +73,8 @@ def name_class(path: Path, class_id: int, name: str | None = None, note: str | N
     if isinstance(class_id, bool) or not isinstance(class_id, int) or class_id < 0:
         raise ConfigError(f"class {class_id!r} is no class of a run: give its number, 0 or more")
     for words, given, most in (("name", name, LONGEST_NAME), ("note", note, LONGEST_NOTE)):
+        if given is not None and not isinstance(given, str):
+            raise ConfigError(f"the {words} of class {class_id} is {given!r}: give text")
         if given is not None and len(given) > most:
             raise ConfigError(f"the {words} of class {class_id} has {len(given):,} characters: give {most:,} at most")
     path = Path(path)

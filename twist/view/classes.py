@@ -174,10 +174,10 @@ class ClassExplorer(ExplorerCore):
             When the run has no such class, or the text is too long.
         """
         record = self._needed_record()
-        if not 0 <= int(class_id) < record.recipe.network.num_classes:
-            raise ConfigError(
-                f"run {record.name} has no class {class_id}: give one from 0 to {record.recipe.network.num_classes - 1}"
-            )
+        count = record.recipe.network.num_classes
+        whole = isinstance(class_id, (int, np.integer)) and not isinstance(class_id, bool)
+        if not whole or not 0 <= class_id < count:
+            raise ConfigError(f"run {record.name} has no class {class_id!r}: give one from 0 to {count - 1}")
         self.class_names = names_table(name_class(record.path, int(class_id), name, note))
 
     def export(self, target: Path | str | None = None, *, only_selection: bool = False) -> Path:

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import ipywidgets
+import numpy as np
 
 from twist.runs.config import ConfigError
 from twist.runs.folders import run_paths
@@ -159,9 +160,9 @@ class RunMonitor(ipywidgets.VBox):
             self.moment.step = -1
             return
         newest = self.seen.newest
-        if isinstance(step, bool) or not 0 <= int(step) <= newest:
+        if isinstance(step, bool) or not isinstance(step, (int, np.integer)) or not 0 <= step <= newest:
             raise ValueError(
-                f"run {self.seen.record.name} has no step {step}: give 0 to {newest}, or None to follow it"
+                f"run {self.seen.record.name} has no step {step!r}: give 0 to {newest}, or None to follow it"
             )
         self.moment.step = int(step)
 
@@ -382,7 +383,12 @@ class RunMonitor(ipywidgets.VBox):
 
     def static_html(self) -> str:
         """What is shown now as two small pictures and a few words of HTML that need neither kernel nor script."""
-        return span(NO_RUN, tag="p") if self.seen is None else keepsake(self.seen)
+        if self.seen is None:
+            return span(NO_RUN, tag="p")
+        try:
+            return keepsake(self.seen)
+        except (RecordError, OSError) as error:  # a run of which hardly anything is there
+            return span(f"{self.seen.record.name} cannot be read: {error}", tag="p")
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         bundle = super()._repr_mimebundle_(**options) or {}

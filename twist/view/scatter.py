@@ -338,6 +338,11 @@ def link(*scatters: TwistScatter, selection: bool = True, hover: bool = True, vi
     """
     if len(scatters) < 2:
         raise ConfigError(f"link is given {len(scatters)} scatter: pass two or more")
+    for scatter in scatters:
+        if not isinstance(scatter, TwistScatter):
+            raise ConfigError(
+                f"link is given a {type(scatter).__name__}: it links scatters; views of one run are linked"
+            )
     sizes = sorted({len(scatter) for scatter in scatters})
     if len(sizes) > 1 and (selection or hover):
         raise ConfigError(
