@@ -139,6 +139,17 @@ def test_other_images_than_the_run_began_with_are_not_taken_for_them(trained, tm
         assert probe.facts["origin"] == "thumbnails" and "others than when the run began" in probe.facts["note"]
 
 
+def test_checkpoints_that_are_damaged_are_refused_by_name(trained, tmp_path):
+    run = shutil.copytree(trained.path, tmp_path / "tiny")
+    for folder in (run / "checkpoints").glob("step-*"):
+        weights = folder / "network.safetensors"
+        weights.write_bytes(weights.read_bytes()[:100])
+    with pytest.raises((ConfigError, ProbeFailed), match="no checkpoint of tiny is whole"):
+        Probe(run).ask("views", row=0)
+    with pytest.raises((ConfigError, ProbeFailed), match=r"tiny: .*network\.safetensors"):
+        Probe(run, step=8).ask("views", row=0)
+
+
 def test_a_run_without_checkpoint_is_refused_in_a_sentence(tmp_path):
     from synthetic import make_run
 

@@ -6,11 +6,14 @@ import argparse
 import json
 import math
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from twist.cli.command import add_command, add_run, number_of, print_json
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from twist.runs.launcher import Run
 
 #: States from which `twist resume` goes on.
@@ -112,8 +115,16 @@ def _list(options: argparse.Namespace) -> int:
     if table.empty:
         print(f"no run in {runs_root()} yet: start one with `twist train digits`")
     else:
-        print(table.assign(tags=table["tags"].map(", ".join)).fillna("").to_string(index=False))
+        print(_for_a_terminal(table).to_string(index=False))
     return print_json(options, {"runs": json.loads(table.to_json(orient="records"))})
+
+
+def _for_a_terminal(table: pd.DataFrame) -> pd.DataFrame:
+    """The table of runs with whole numbers whole, nothing where nothing is known, and sentences cut to a column."""
+    shown = table.astype(object).where(table.notna(), "")
+    for name in ("step", "total_steps", "seed"):
+        shown[name] = [value if value == "" else int(value) for value in shown[name]]
+    return shown.assign(tags=table["tags"].map(", ".join), state=[shorten(state, 60) for state in shown["state"]])
 
 
 def _show(options: argparse.Namespace) -> int:

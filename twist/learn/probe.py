@@ -36,7 +36,7 @@ from twist.runs.named_sets import NAMED_SETS
 from twist.runs.record import RunRecord
 from twist.runs.sheets import ContactSheets, thumbnails_of
 from twist.runs.sources import find_source
-from twist.runs.store import step_folder
+from twist.runs.store import RecordError, read_manifest, step_folder
 from twist.runs.watched import Watch
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -120,7 +120,9 @@ class Probe:
         self.load(step)
         watch = self.record.watch()
         if watch is None:
-            raise ConfigError(f"{path.name} has no watch images yet: wait for its first snapshot")
+            self.record.poll()
+            again = "put them back" if self.record.last("snapshot") else "wait for its first snapshot"
+            raise ConfigError(f"the watch images of {path.name} are not there: {again}")
         say(f"loading the images of {self.recipe.data.source}")
         self.images = Images(path, self.recipe, watch)
 
@@ -130,6 +132,13 @@ class Probe:
         if folder is not None and step is not None and folder not in (kept := checkpoint_folders(self.path)):
             steps = ", ".join(f"{int(path.name[5:]):,}" for path in kept) or "none"
             raise ConfigError(f"{self.path.name} keeps no checkpoint of step {step:,}: there are {steps}")
+        if folder is None and checkpoint_folders(self.path):
+            raise ConfigError(f"no checkpoint of {self.path.name} is whole: resume the run to write another")
+        if folder is not None and step is not None:
+            try:
+                read_manifest(folder, verify=True)
+            except RecordError as error:
+                raise ConfigError(f"{self.path.name}: {error}; choose another checkpoint") from error
         network = network_of_run(self.path, folder)
         assert folder is not None  # network_of_run says so otherwise
         extra = self.recipe.views.extra

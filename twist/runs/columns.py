@@ -186,7 +186,7 @@ def check_image(record: RunRecord, image: int, count: int) -> None:
     if not isinstance(image, numbers.Integral) or isinstance(image, bool):
         raise ValueError(f"image is {image!r}: give the row of a watched image, a whole number")
     if not 0 <= image < count:
-        span = f"give a row from 0 to {count - 1}" if count else "wait for its first snapshot"
+        span = f"give a row from 0 to {count - 1}" if count else "wait for its first snapshot, or put back its files"
         raise ValueError(f"run {record.name} watches {count} images, so there is no image {image}: {span}")
 
 

@@ -52,6 +52,10 @@ def recipe(name: str) -> Recipe:
     >>> recipe("digits").network.num_classes
     10
     """
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"{type(name).__name__} is no recipe: give a name, one of {', '.join(recipe_names())}, or a path"
+        )
     if name in _RECIPES:
         return _RECIPES[name]()
     if os.sep in name or name.endswith(".npz") or os.path.isdir(name):
