@@ -43,6 +43,13 @@ function paperOf(el) {
 function watchLighting(model, el) {
   const view = crypto.randomUUID?.() ?? String(Math.random());
   let told = "", inView = true, timer = 0, watching = false;
+  const say = (message) => {
+    try {
+      model.send({ do: "lighting", view, ...message });
+    } catch {
+      // its kernel was started anew, and nobody follows the page
+    }
+  };
   const tell = () => {
     if (!watching && el.isConnected) {
       watching = true;
@@ -53,7 +60,7 @@ function watchLighting(model, el) {
     const words = JSON.stringify(facts);
     if (words === told) return;
     told = words;
-    model.send({ do: "lighting", view, ...PAGE_LOAD, ...facts });
+    say({ ...PAGE_LOAD, ...facts });
   };
   const soon = () => {
     clearTimeout(timer);
@@ -78,6 +85,6 @@ function watchLighting(model, el) {
     scrolled.disconnect();
     preferred.removeEventListener("change", soon);
     document.removeEventListener("visibilitychange", soon);
-    model.send({ do: "lighting", view, gone: true });
+    say({ gone: true });
   };
 }

@@ -23,13 +23,21 @@ class LiveFigure {
     this.listeners.push(["change:_whole", () => this.#begin()]);
     for (const [event, then] of this.listeners) model.on(event, then);
     this.#begin();
-    model.send?.({ do: "whole", known: model.get("_whole") }); // answered where that is not the newest
+    this.#send(model.get("_whole")); // answered where that is not the newest
   }
 
   /** Ask Python for the whole figure, once until it comes. */
   #ask() {
-    if (!this.asked) this.model.send?.({ do: "whole", known: "" });
+    if (!this.asked) this.#send("");
     this.asked = true;
+  }
+
+  #send(known) {
+    try {
+      this.model.send({ do: "whole", known });
+    } catch {
+      // its kernel was started anew: what is here is all there is
+    }
   }
 
   #keep(name) {
