@@ -129,7 +129,7 @@ def views(page: Page) -> bytes:
     measure = root.get_by_role("button", name="Measure")
     expect(measure).to_be_enabled()
     root.get_by_label("Order of the images").select_option("least")
-    root.locator(".twist-tile").nth(5).click()
+    root.locator(".twist-picks button").nth(5).click()
     page.wait_for_timeout(3000)
     measure.click()
     expect(root).to_have_attribute("data-sensitivity", "done")
