@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
 from twist.view import curves as over_steps
 from twist.view import plane as entropy
@@ -27,6 +26,7 @@ from twist.view.tables import known
 from twist.view.theme import ALARM, INKS, escape, template
 
 if TYPE_CHECKING:
+    import pandas as pd
     import plotly.graph_objects as go
 
 #: Pixels: left and right of all, between columns, above the first row, between rows, below the last.
