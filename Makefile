@@ -17,7 +17,7 @@ help:
 	@echo "make lint   format, style, types, import directions, stripped notebooks"
 	@echo "make bench  speed side by side with peers: a table and a record (twelve minutes; QUICK=1 two, ROWS=a,c some)"
 	@echo "make guard  the same against the committed record; fails when a ratio falls below 70 % of it three times"
-	@echo "make widgets  the scatter side by side with plotly's and jupyter-scatter, in Chromium (ten minutes)"
+	@echo "make widgets  the scatter side by side with plotly's and jupyter-scatter, in Chromium (about a quarter of an hour)"
 	@echo "make figures  the digits figure over five seeds"
 	@echo "make pictures  the README's pictures, taken anew in Chromium (three minutes)"
 	@echo "make zoo    how often the verdict is right: 377 small runs, an hour (Fashion-MNIST in data/images or TWIST_DATA)"

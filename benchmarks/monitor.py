@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
 
 def main() -> None:
+    """Measure at each length of the log, and print a row for each."""
     from synthetic import make_run
 
     from twist.runs.record import RunWriter

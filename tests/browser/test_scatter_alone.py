@@ -180,6 +180,7 @@ def test_a_thumbnail_that_no_answer_came_for_is_asked_for_again(open_page):
     page.wait_for_function("() => asked.length === 2")
     page.evaluate("answer()")
     page.wait_for_function("() => node.dataset.shown === '7'")
+    assert page.evaluate("asked.map(({ rows }) => [...rows])") == [[7], [7]]
 
 
 def test_points_without_a_place_are_counted_and_not_drawn(show):

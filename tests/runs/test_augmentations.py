@@ -27,7 +27,8 @@ def test_every_field_that_augments_has_a_dial_with_its_own_sentence():
 def test_both_ends_of_every_dial_are_allowed(end):
     for _, dial in dials():
         value = getattr(dial, end)
-        dataclasses.replace(ViewsConfig(), **{dial.field: (value, value) if dial.ends else value})
+        taken = (value, value) if dial.ends else value
+        assert getattr(dataclasses.replace(ViewsConfig(), **{dial.field: taken}), dial.field) == taken
 
 
 @pytest.mark.parametrize("name", recipe_names())

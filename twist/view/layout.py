@@ -247,6 +247,7 @@ def _read(folder: Path) -> Layout | None:
 
 
 def keep(record: RunRecord, step: int, placed: Placed, *, early: bool = False, **facts: Any) -> Layout:
+    """Write a map into the run's folder, sealed, with how it was made; ``early`` as the one to be replaced."""
     if not (record.path / "run.json").is_file():  # writing would bring back the folder of a run that was deleted
         raise RecordError(f"run {record.name} has vanished: its map is not kept")
     x, y = np.ascontiguousarray(placed.xy.T)
@@ -330,6 +331,7 @@ def _make(record: RunRecord, snapshot: Snapshot, tell: Callable[[float, str], No
 
 
 def wait_for_the_end(path: Path) -> None:
+    """Return when the run has ended; one that is not started in two minutes ends this process."""
     created = time.monotonic()
     while True:
         state = read_status(path)

@@ -47,7 +47,10 @@ function coalesce(work) {
       work();
     });
   };
-  request.cancel = () => cancelAnimationFrame(frame);
+  request.cancel = () => {
+    cancelAnimationFrame(frame);
+    frame = 0; // else nothing asked for later would ever run
+  };
   return request;
 }
 

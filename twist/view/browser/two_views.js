@@ -75,7 +75,7 @@ class TwoViewsProbe {
 
   #figure(name, outlined = false) {
     const canvas = make("canvas", { role: "img", "aria-label": name });
-    const outline = outlined ? makeSvg("svg", { class: "twist-outlines", "aria-hidden": "true" }) : "";
+    const outline = outlined ? makeSvgNode("svg", { class: "twist-outlines", "aria-hidden": "true" }) : "";
     const [title, says, drawn] = ["b", "span", "span"].map((tag) => make(tag, {}));
     title.textContent = name;
     drawn.className = "twist-facts";

@@ -3,13 +3,6 @@
 
 const MOST_ROWS = 12;
 
-function makeSvg(tag, attributes = {}, ...children) {
-  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
-  node.append(...children);
-  return node;
-}
-
 /** Pixels on a canvas, one to one; CSS enlarges it. */
 function paintPixels(canvas, /** @type {Uint8Array} */ bytes, height, width, channels) {
   Object.assign(canvas, { width, height });
@@ -41,10 +34,10 @@ function paintOutlines(svg, corners, height, width, plainFirst) {
     const text = { x: place[0], y: place[1], "font-size": 9 * unit, "text-anchor": "middle",
       "dominant-baseline": "central", "font-weight": 700 };
     return [
-      makeSvg("polygon", { ...shared, stroke: "#000000", "stroke-opacity": 0.7, "stroke-width": 2.6 * unit }),
-      makeSvg("polygon", { ...shared, stroke: "#ffffff", "stroke-width": 1.2 * unit,
+      makeSvgNode("polygon", { ...shared, stroke: "#000000", "stroke-opacity": 0.7, "stroke-width": 2.6 * unit }),
+      makeSvgNode("polygon", { ...shared, stroke: "#ffffff", "stroke-width": 1.2 * unit,
         ...(k ? { "stroke-dasharray": `${4 * unit} ${3 * unit}` } : {}) }),
-      Object.assign(makeSvg("text", { ...text, fill: "#ffffff", stroke: "#000000", "stroke-width": 2 * unit,
+      Object.assign(makeSvgNode("text", { ...text, fill: "#ffffff", stroke: "#000000", "stroke-width": 2 * unit,
         "paint-order": "stroke" }), { textContent: String(k + 1) }),
     ];
   }));

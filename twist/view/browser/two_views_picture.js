@@ -39,8 +39,8 @@ async function pictureOf(/** @type {HTMLElement} */ root, /** @type {HTMLElement
   page.prepend(make("style", { text: rulesForPicture() }));
   const height = node.offsetHeight + 96;
   page.style.minHeight = `${height}px`;
-  const svg = makeSvg("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
-    makeSvg("foreignObject", { width, height }, page));
+  const svg = makeSvgNode("svg", { width, height, viewBox: `0 0 ${width} ${height}` },
+    makeSvgNode("foreignObject", { width, height }, page));
   const text = new XMLSerializer().serializeToString(svg);
   const image = new Image();
   image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
