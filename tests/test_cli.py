@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from synthetic import cut, make_run
 
-from twist.cli import main, training
+from twist.cli import looking, main, training
+from twist.cli.interrupts import Interrupts
 from twist.runs.folders import run_paths
 from twist.runs.handle import Run
 from twist.runs.launcher import attach
@@ -142,6 +143,41 @@ def test_control_c_checkpoints_and_stops_and_resume_goes_on(runs, tiny, capfd):
     run = attach("mine")
     run.record.poll()
     assert run.record.last("start")["from_step"] == stopped.step
+
+
+def test_control_c_is_held_back_once_and_then_interrupts_at_once():
+    with Interrupts() as interrupts:
+        interrupts.raise_if_asked()
+        os.kill(os.getpid(), signal.SIGINT)
+        assert interrupts.asked
+        with pytest.raises(KeyboardInterrupt):
+            interrupts.raise_if_asked()
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)
+
+
+def test_an_ignored_control_c_stays_ignored():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with Interrupts() as interrupts:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not interrupts.asked
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def test_control_c_in_any_other_command_ends_it_with_a_status_and_no_traceback(capfd, monkeypatch):
+    def interrupted(options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(looking, "_list", interrupted)
+    assert main(["list"]) == 130
+    assert capfd.readouterr().err == ""
 
 
 def test_a_detached_run_goes_on_after_the_command(runs, tiny, capfd):

@@ -9,13 +9,14 @@ import argparse
 import sys
 
 from twist.cli import apps, estimating, handover, keeping, looking, sweeping, training
-from twist.cli.command import USER_ERROR
+from twist.cli.command import INTERRUPTED, USER_ERROR
 from twist.runs.config import ConfigError
 from twist.runs.store import RecordError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be."""
+    """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be, 130 when
+    a Ctrl-C ended it."""
     parser = _parser()
     options = parser.parse_args(arguments)
     if getattr(options, "command", None) is None:
@@ -26,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ConfigError, RecordError) as error:
         print(f"twist: {error}", file=sys.stderr)
         return USER_ERROR
+    except KeyboardInterrupt:
+        return INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         return 0

@@ -9,6 +9,7 @@ import warnings
 from typing import Any
 
 from twist.cli.command import add_changes, add_command, add_run, changes_of, number_of, print_json
+from twist.cli.interrupts import Interrupts
 from twist.cli.training import follow
 from twist.runs.config import ConfigError
 
@@ -145,8 +146,9 @@ def _fork(options: argparse.Namespace) -> int:
         path = prepare_fork(options.run, step, options.name, changes_of(options.changes))
     for warning in said:
         print(f"twist: warning: {warning.message}", file=sys.stderr)
-    start(path)
-    return follow(Run(path), options)
+    with Interrupts() as interrupts:
+        start(path)
+        return follow(Run(path), options, interrupts)
 
 
 def _compare(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 from twist.cli.command import FAILED, INTERRUPTED, add_changes, add_command, add_run, changes_of, print_json
+from twist.cli.interrupts import Interrupts
 from twist.cli.looking import facts_of, notes_of, print_summary
 from twist.runs.config import ConfigError, with_fields
 
@@ -60,9 +61,10 @@ def _train(options: argparse.Namespace) -> int:
             print(f"{one.field}: {one.before:g} → {one.after:g} ({one.why})")
     for warning in said:  # what too small a batch will cost
         print(f"twist: warning: {warning.message}", file=sys.stderr)
-    start(run.path)
     try:
-        return follow(run, options)
+        with Interrupts() as interrupts:  # before it starts: nobody is left with a run that they stopped
+            start(run.path)
+            return follow(run, options, interrupts)
     except ConfigError:
         run.wait_until_free()
         discard_unstarted(run)
@@ -87,7 +89,9 @@ def _at_batch_size(options: argparse.Namespace, changes: dict[str, str]) -> tupl
 def _resume(options: argparse.Namespace) -> int:
     from twist.runs.launcher import attach
 
-    return follow(attach(options.run).resume(), options)
+    run = attach(options.run)
+    with Interrupts() as interrupts:
+        return follow(run.resume(), options, interrupts)
 
 
 class _Progress:
@@ -100,12 +104,6 @@ class _Progress:
         self._notes_said = len(notes_of(run))
         self._alarms_said: set[str] = set()
         self._next_look = 0.0
-
-    def prepare(self) -> None:
-        """Load what a look for an alarm needs while the training starts: an interrupt in an import is no clean one."""
-        import pandas  # noqa: F401
-
-        import twist.runs.verdict  # noqa: F401
 
     def draw(self, run: Run) -> None:
         """Show what is new."""
@@ -149,7 +147,7 @@ class _Progress:
             self._bar = None
 
 
-def follow(run: Run, options: argparse.Namespace) -> int:
+def follow(run: Run, options: argparse.Namespace, interrupts: Interrupts) -> int:
     """Wait for a run with a progress bar and tell how it ended; ``--detach`` and ``--report`` are among the options."""
     from twist.runs.launcher import TrainingFailed
 
@@ -158,9 +156,13 @@ def follow(run: Run, options: argparse.Namespace) -> int:
         return print_json(options, {"run": run.name, "state": run.status.state, "path": str(run.path)})
     placing = _start_layout(run) if options.report else None
     progress = _Progress(run)
+
+    def on_poll(run: Run) -> None:
+        progress.draw(run)
+        interrupts.raise_if_asked()
+
     try:
-        progress.prepare()
-        status = run.wait(on_poll=progress.draw)
+        status = run.wait(on_poll=on_poll)
     except KeyboardInterrupt:
         progress.close()
         print(f"\nstopping {run.name} at its next step …", file=sys.stderr)
