@@ -16,7 +16,8 @@ from twist.runs.store import RecordError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be, 130 when
-    a Ctrl-C ended it."""
+    a Ctrl-C ended it.
+    """
     parser = _parser()
     options = parser.parse_args(arguments)
     if getattr(options, "command", None) is None:
