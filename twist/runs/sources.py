@@ -11,6 +11,7 @@ import sys
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -156,6 +157,21 @@ def find_source(config: DataConfig, *, run_folder: Path | None = None) -> Path |
             "use all of it, or name the test images as a source of their own"
         )
     return path
+
+
+def has_test_part(config: DataConfig, *, run_folder: Path | None = None) -> bool:
+    """Whether a source has test images of its own: a named set's, or a folder's that holds ``train`` and ``test``.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such source.
+    """
+    # Asked about its train part: the split that a recipe names may be one that the source does not have.
+    path = find_source(replace(config, split="train"), run_folder=run_folder)
+    if path is None:
+        return _has_test_part(config.source)
+    return path.is_dir() and len(_split_folders(path, "all")) == 2
 
 
 def _has_test_part(source: str) -> bool:
