@@ -30,6 +30,7 @@ _HOMES = {
     "LaunchForm": "twist.view.launch_form",
     "write_report": "twist.view.report",
     "train": "twist.learn.train",
+    "load_model": "twist.learn.model",
     "results": "twist.runs.result_tables",
 }
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import secrets
 import subprocess
@@ -169,6 +170,31 @@ class Run:
             return None
         scores = pixel_kmeans_scores(watch, self.recipe.network.num_classes)
         return None if scores is None else scores.matched_accuracy
+
+    def load(self, step: int | None = None) -> Any:
+        """The network with its preprocessing, a `twist.learn.model.Model`: ``model.classify(images)``, ``.features``.
+
+        Reads only: a run that trains goes on undisturbed.
+
+        Parameters
+        ----------
+        step
+            Step of a checkpoint; none means the newest sound one.
+
+        Raises
+        ------
+        ConfigError
+            When there is no such checkpoint.
+
+        Examples
+        --------
+        ::
+
+            answers = run.load().classify(images)
+            answers.assignment, answers.confidence, answers.sample_entropy
+        """
+        # Named and not imported: what a run is loads no torch, asking its network does.
+        return importlib.import_module("twist.learn.model").load_model(self, checkpoint_step=step)
 
     @property
     def train_seconds(self) -> float:
