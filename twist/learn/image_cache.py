@@ -20,7 +20,7 @@ import PIL
 from twist.learn.image_files import DECODER, ImageFiles, Progress
 from twist.learn.stored_images import ArrayImages
 from twist.runs.config import ConfigError
-from twist.runs.lock import fcntl
+from twist.runs.lock import try_flock
 from twist.runs.store import sync_folder, write_json
 
 _LOOK_EVERY_S = 0.2
@@ -141,21 +141,8 @@ class ImageCache:
     def _lock(self, num_images: int, on_progress: Progress | None) -> Iterator[bool]:
         """Wait until no other process builds; whether none can begin to, which takes a system with locks."""
         with open(self.folder / "lock", "w") as file:
-            while (alone := _take(file.fileno())) is False:
+            while (alone := try_flock(file.fileno())) is False:
                 if on_progress is not None:
                     on_progress(0, num_images)
                 time.sleep(_LOOK_EVERY_S)
             yield bool(alone)
-
-
-def _take(descriptor: int) -> bool | None:
-    """Whether the lock was free and is taken now, or None where there are no locks."""
-    if fcntl is None:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return None
-    return True

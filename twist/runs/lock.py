@@ -78,6 +78,19 @@ def in_turn(file: Path) -> Iterator[None]:
         yield
 
 
+def try_flock(descriptor: int) -> bool | None:
+    """Whether a whole-file lock was free and is taken now, or None where there are none; it goes with the file."""
+    if fcntl is None:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # a file system without locks
+        return None
+    return True
+
+
 def lock_holder(run: Path) -> int | None:
     """Process id of the holder of a run's lock, or None when it is free. Asks without ever taking the lock."""
     if _key(run) in _OURS:
