@@ -14,6 +14,7 @@ from twist.runs.config import Recipe
 from twist.runs.facts import Facts
 from twist.runs.folders import create_run
 from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, RunWriter, parse_line
+from twist.runs.results import ImageFacts, ModelFacts, Overlap, Result
 from twist.runs.shortcuts import Shortcut
 from twist.runs.watched import Snapshot
 
@@ -322,3 +323,25 @@ def _rank(features: np.ndarray) -> float:
     singular = np.linalg.svd(features, compute_uv=False)
     shares = singular[singular > 0] / singular.sum()
     return float(np.exp(-(shares * np.log(shares)).sum()))
+
+
+def make_result(**changes) -> Result:
+    """A result of an evaluation as `twist evaluate` records it, with fields changed."""
+    values: dict = {
+        "protocol": "knn",
+        "settings": {"k": [10, 20], "temperature": None},
+        "model": ModelFacts("mine @ step 140", "run", "0123456789abcdef", {"run": "mine", "step": 140}),
+        "known": ImageFacts("digits", "80 % (seed 0)", 1438, "aaaa", 10),
+        "asked": ImageFacts("digits", "20 % held out (seed 0)", 359, "bbbb", 10),
+        "how": "digits has no test part.",
+        "overlap": Overlap(0, 0.0),
+        "seeds": (),
+        "scores": {"accuracy_k10": (0.9,), "accuracy_k20": (0.8,)},
+        "seconds": 1.5,
+        "notes": ("Nothing was augmented.",),
+        "hardware": {"processor": "one", "threads": 1},
+        "versions": {"torch": "2"},
+        "command": "twist evaluate mine",
+        "created": "2026-11-25T10:00:00+00:00",
+    }
+    return Result(**{**values, **changes})

@@ -5,12 +5,13 @@ import json
 import os
 
 import pytest
-from synthetic import make_run
+from synthetic import make_result, make_run
 
 from twist.cli import main
 from twist.runs.folders import run_paths
 from twist.runs.keeping import tags_of
 from twist.runs.launcher import attach, prepare, start
+from twist.runs.results import write_result
 from twist.runs.store import step_folder, write_sealed_folder
 
 
@@ -83,6 +84,20 @@ def test_thin_says_its_rule_and_acts_after_a_yes(pair, capfd, monkeypatch):
     assert sorted(os.listdir(folder)) == [step_folder(step) for step in facts["kept_snapshots"]]
     assert main(["thin", "good", "--yes"]) == 0
     assert "Nothing of good would go" in capfd.readouterr().out
+
+
+def test_features_are_thinned_when_asked_and_results_are_counted_before_a_deletion(pair, capfd, monkeypatch):
+    write_sealed_folder(pair / "good" / "features" / "abc", {"values.npy": b"1" * 4000}, {})
+    write_result(make_result(), pair / "good")
+    assert main(["thin", "good", "--yes", "--json"]) == 0
+    assert last_json(capfd)["features"] == 0 and (pair / "good" / "features" / "abc").is_dir()
+    assert main(["thin", "good", "--features", "--yes", "--json"]) == 0
+    assert last_json(capfd)["features"] == 1 and not (pair / "good" / "features" / "abc").exists()
+    assert main(["disk", "good"]) == 0
+    assert " features" in capfd.readouterr().out
+    typing(monkeypatch, "no\n")
+    assert main(["delete", "good"]) == 2
+    assert "holds 1 result of an evaluation; deleting it is for good" in capfd.readouterr().err
 
 
 def test_disk_adds_up(pair, capfd):

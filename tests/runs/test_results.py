@@ -9,11 +9,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from synthetic import make_run
+from synthetic import make_result, make_run
 
 from twist.runs import result_tables
 from twist.runs.config import ConfigError
-from twist.runs.keeping import rename
+from twist.runs.keeping import delete, rename
 from twist.runs.result_tables import results
 from twist.runs.results import (
     Found,
@@ -30,27 +30,6 @@ from twist.runs.results import (
     write_result,
 )
 from twist.runs.store import RecordError
-
-
-def make_result(**changes) -> Result:
-    values: dict = {
-        "protocol": "knn",
-        "settings": {"k": [10, 20], "temperature": None},
-        "model": ModelFacts("mine @ step 140", "run", "0123456789abcdef", {"run": "mine", "step": 140}),
-        "known": ImageFacts("digits", "80 % (seed 0)", 1438, "aaaa", 10),
-        "asked": ImageFacts("digits", "20 % held out (seed 0)", 359, "bbbb", 10),
-        "how": "digits has no test part.",
-        "overlap": Overlap(0, 0.0),
-        "seeds": (),
-        "scores": {"accuracy_k10": (0.9,), "accuracy_k20": (0.8,)},
-        "seconds": 1.5,
-        "notes": ("Nothing was augmented.",),
-        "hardware": {"processor": "one", "threads": 1},
-        "versions": {"torch": "2"},
-        "command": "twist evaluate mine",
-        "created": "2026-11-25T10:00:00+00:00",
-    }
-    return Result(**{**values, **changes})
 
 
 def test_a_record_is_read_back_as_it_was_written_in_the_folder_of_its_run(runs):
@@ -168,15 +147,18 @@ def test_the_newest_answer_is_shown_and_a_different_one_is_said():
     assert Found([nan, dataclasses.replace(nan)], []).disagreements == []
 
 
-def test_results_follow_a_renamed_run_and_are_not_written_for_one_that_is_gone(runs):
+def test_results_follow_a_renamed_run_and_bring_back_none_that_is_gone(runs):
     path = make_run(runs, name="mine")
     write_result(make_result(), path)
     rename(path, "yours")
     (found,) = find_results("yours").results
     assert found.source == "yours @ step 140" and found.run == "yours"
-    with pytest.raises(RecordError, match="is called 'yours' now"):
-        write_result(make_result(), path)
+    assert write_result(make_result(), path).run == "yours"  # an evaluation that began before
     assert not path.exists()
+    delete(runs / "yours", confirm="yours")
+    with pytest.raises(RecordError, match="deleted or moved"):
+        write_result(make_result(), runs / "yours")
+    assert not (runs / "yours").exists()
 
 
 def test_the_table_has_a_row_for_every_score_with_mean_and_sample_std(runs):

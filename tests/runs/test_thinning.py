@@ -158,3 +158,18 @@ def test_bytes_are_spelled_with_three_figures():
         "3 TB",
         "2,000,000 TB",
     ]
+
+
+def test_cached_features_count_by_themselves_and_go_only_when_asked_while_results_always_stay(run):
+    write_sealed_folder(run / "features" / "abc", {"values.npy": b"1" * 4000}, {})
+    (run / "evaluations").mkdir()
+    (run / "evaluations" / "one.json").write_bytes(b"{}")
+    assert 4000 < disk_use(run).features < 4500
+    thin(plan_thinning(run))
+    assert (run / "features" / "abc").is_dir()
+    plan = plan_thinning(run, features=True)
+    assert "1 set of cached features of long would go" in plan.sentence and not plan.empty
+    assert "evaluating makes them again" in plan.rule
+    assert thin(plan) == plan.bytes > 4000
+    assert disk_use(run).features == 0 and (run / "evaluations" / "one.json").is_file()
+    assert plan_thinning(run, features=True).empty

@@ -32,6 +32,7 @@ def add_commands(commands: Any) -> None:
     thin.add_argument("run", help="name or path of a run")
     thin.add_argument("--checkpoints", default="2", metavar="N", help="newest checkpoints that stay (default 2)")
     thin.add_argument("--snapshots", default="4", metavar="N", help="newest snapshots that stay (default 4)")
+    thin.add_argument("--features", action="store_true", help="take cached features too: evaluating makes them again")
     thin.add_argument("--dry-run", action="store_true", help="say what would go, and do nothing")
     thin.add_argument("--yes", action="store_true", help="do not ask first")
     disk = add_command(commands, "disk", _disk, "show what runs take on the disk, the largest first")
@@ -74,6 +75,7 @@ def _tag(options: argparse.Namespace) -> int:
 def _delete(options: argparse.Namespace) -> int:
     from twist.runs.folders import find_run
     from twist.runs.keeping import delete
+    from twist.runs.results import EVALUATIONS, read_results
     from twist.runs.thinning import disk_use, spell_bytes
 
     path = find_run(options.run)
@@ -81,7 +83,14 @@ def _delete(options: argparse.Namespace) -> int:
         raise ConfigError(f"{options.run!r} names no run to delete: say which, as in `twist delete {path.name}`")
     use, confirm = disk_use(path), path.name
     if not options.yes:
-        question = f"{path.name} takes {spell_bytes(use.total)}; deleting it is for good. Type its name to confirm: "
+        count = len(read_results(path / EVALUATIONS).results)
+        found = (
+            f" and holds {count:,} result{'s' * (count > 1)} of {'evaluations' if count > 1 else 'an evaluation'}"
+            if count
+            else ""
+        )
+        question = f"{path.name} takes {spell_bytes(use.total)}{found}; deleting it is for good. "
+        question += "Type its name to confirm: "
         confirm = _answer(question)
     delete(path, confirm=confirm)
     print(f"{path.name} is deleted, {spell_bytes(use.total)} are free")
@@ -96,13 +105,14 @@ def _thin(options: argparse.Namespace) -> int:
         find_run(options.run),
         checkpoints=number_of("--checkpoints", options.checkpoints),
         snapshots=number_of("--snapshots", options.snapshots),
+        features=options.features,
     )
     print(f"{plan.rule}\n{plan.sentence}")
     facts = {"run": plan.path.name, "rule": plan.rule, "bytes": plan.bytes}
     facts |= {name: list(getattr(plan, name)) for name in ("checkpoints", "snapshots")}
     facts |= {f"kept_{name}": list(getattr(plan, f"kept_{name}")) for name in ("checkpoints", "snapshots")}
-    nothing = not (plan.checkpoints or plan.snapshots or plan.leftovers)
-    if options.dry_run or nothing:
+    facts["features"] = len(plan.features)
+    if options.dry_run or plan.empty:
         return print_json(options, {**facts, "done": False})
     if not options.yes and _answer("Do it? Type yes: ").lower() not in ("y", "yes"):
         raise ConfigError(f"{plan.path.name} is left as it is: answer yes, or give --yes")

@@ -285,7 +285,10 @@ def _finite(facts: dict[str, Any]) -> dict[str, Any]:
 
 def _stamp(path: Path) -> Stamp:
     """Sizes and times of what a row is made from."""
-    parts = [os.path.join(path, name) for name in ("run.json", "snapshots", "checkpoints", "layouts")]
+    parts = [
+        os.path.join(path, name)
+        for name in ("run.json", "snapshots", "checkpoints", "layouts", "features", "evaluations")
+    ]
     newest = [_newest(path, "events"), _newest(path, "attempts")]
     parts += [newest[0], os.path.join(newest[1], "end.json"), os.path.join(newest[1], "outcome.json")]
     return tuple(number for part in parts for number in _mark(part))

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from twist.runs.config import ConfigError, nearest
-from twist.runs.folders import find_run, gone, run_paths, runs_root
+from twist.runs.folders import find_run, gone, renamed_to, run_paths, runs_root
 from twist.runs.store import RecordError, write_atomic
 
 RESULT_SCHEMA = 1
@@ -195,23 +195,21 @@ def write_result(result: Result, run: Path | None = None) -> Result:
     result
         What was found.
     run
-        Folder of the run that it belongs to; none puts it into `results_root`.
+        Folder of the run that it belongs to, which may have been renamed meanwhile; none puts it into `results_root`.
 
     Raises
     ------
     ConfigError
         When it cannot be written.
     RecordError
-        When the run was renamed or deleted meanwhile: it is not brought back by a result.
+        When the run was deleted meanwhile: it is not brought back by a result.
     """
     now = datetime.datetime.now(datetime.UTC)
     result = dataclasses.replace(result, created=result.created or now.isoformat(timespec="seconds"))
-    folder = results_root() if run is None else Path(run) / EVALUATIONS
+    folder = results_root() if run is None else _present(Path(run)) / EVALUATIONS
     stamp = re.sub(r"[^0-9T]", "", result.created[:19])
     content = result_bytes(result)
     try:
-        if run is not None and not (Path(run) / "run.json").is_file():
-            raise RecordError(gone(Path(run)))
         folder.mkdir(parents=run is None, exist_ok=True)
         path = folder / f"{stamp}-{result.protocol}-{result.question[:8]}-{secrets.token_hex(2)}.json"
         write_atomic(path, content)
@@ -221,6 +219,16 @@ def write_result(result: Result, run: Path | None = None) -> Result:
             "evaluate a run in a folder of yours; TWIST_RUNS says where runs lie"
         ) from error
     return dataclasses.replace(result, file=path)
+
+
+def _present(run: Path) -> Path:
+    """The folder of a run, also when it was renamed since somebody asked for it."""
+    if not (run / "run.json").is_file():
+        now = renamed_to(run.name, run.parent)
+        if now is None:
+            raise RecordError(gone(run))
+        return run.with_name(now)
+    return run
 
 
 def result_bytes(result: Result) -> bytes:

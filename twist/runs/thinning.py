@@ -14,7 +14,7 @@ from twist.runs.keeping import held
 from twist.runs.store import RecordError, read_manifest, step_folder, steps_in, sync_folder
 
 #: Folders of a run that count by themselves; everything else is ``rest``.
-_PARTS = ("checkpoints", "snapshots", "epochs", "layouts")
+_PARTS = ("checkpoints", "snapshots", "epochs", "layouts", "features")
 
 
 class DiskUse(NamedTuple):
@@ -30,14 +30,17 @@ class DiskUse(NamedTuple):
         What training saw of every image, epoch by epoch.
     layouts
         Maps by UMAP; they can be made again.
+    features
+        Features that evaluations keep; they can be made again as long as their checkpoint is there.
     rest
-        Log, watch images, images handed over in memory, reports.
+        Log, watch images, images handed over in memory, results of evaluations, reports.
     """
 
     checkpoints: int = 0
     snapshots: int = 0
     epochs: int = 0
     layouts: int = 0
+    features: int = 0
     rest: int = 0
 
     @property
@@ -87,6 +90,8 @@ class Thinning(NamedTuple):
         Folders of damaged checkpoints, of writes that were killed, and of maps without a snapshot.
     bytes
         Bytes that this would free.
+    features
+        Folders of cached features that would go; empty unless that is asked for.
     """
 
     path: Path
@@ -97,6 +102,12 @@ class Thinning(NamedTuple):
     kept_snapshots: tuple[int, ...]
     leftovers: tuple[Path, ...]
     bytes: int
+    features: tuple[Path, ...] = ()
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing would go."""
+        return not (self.checkpoints or self.snapshots or self.leftovers or self.features)
 
     @property
     def sentence(self) -> str:
@@ -104,21 +115,23 @@ class Thinning(NamedTuple):
         counted = (
             _spell(len(self.checkpoints), "checkpoint"),
             _spell(len(self.snapshots), "snapshot"),
+            _spell(len(self.features), "set of cached features", "sets of cached features"),
             _spell(len(self.leftovers), "leftover of a kill or a fault", "leftovers of kills and faults"),
         )
         gone = [words for words in counted if not words.startswith("0 ")]
         kept = f"{_spell(len(self.kept_checkpoints), 'checkpoint')} and {_spell(len(self.kept_snapshots), 'snapshot')}"
-        if not (self.checkpoints or self.snapshots or self.leftovers):
+        if self.empty:
             return f"Nothing of {self.path.name} would go: all of its {kept} stay."
         return f"{', '.join(gone)} of {self.path.name} would go, {spell_bytes(self.bytes)} in all; {kept} stay."
 
 
-def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Thinning:
+def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4, features: bool = False) -> Thinning:
     """What thinning a run would take away.
 
     Of the checkpoints, and of the snapshots with their maps, stay the newest ones, the first, and of the others the
     first at or past every doubling of its step: dense where a run changes fast, sparse where it changes little. The
-    newest sound checkpoint always stays.
+    newest sound checkpoint always stays. Results of evaluations always stay; the features that these keep go where
+    that is asked for.
 
     Parameters
     ----------
@@ -126,6 +139,8 @@ def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Th
         The run folder.
     checkpoints, snapshots
         How many of the newest stay, at least 1.
+    features
+        Whether cached features go: an evaluation makes them again while their checkpoint is there.
 
     Raises
     ------
@@ -153,11 +168,12 @@ def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Th
     ]
     # A map that was being made when its snapshot went.
     leftovers += [path / "layouts" / step_folder(n) for n in steps_in(path / "layouts") if n not in there["snapshots"]]
-    folders = [*_folders(path, gone), *leftovers]
+    cached = tuple(Path(e.path) for e in _entries(path / "features") if e.is_dir(follow_symlinks=False)) * features
+    folders = [*_folders(path, gone), *leftovers, *cached]
     rule = (
         f"Kept are the newest {_spell(checkpoints, 'checkpoint')} and the newest {_spell(snapshots, 'snapshot')}, the "
         "first of each, and of the others the first at or past every doubling of its step; "
-        "the newest sound checkpoint always stays."
+        "the newest sound checkpoint always stays." + (" Cached features go: evaluating makes them again." * features)
     )
     return Thinning(
         path,
@@ -168,6 +184,7 @@ def plan_thinning(path: Path, *, checkpoints: int = 2, snapshots: int = 4) -> Th
         tuple(sorted(keep["snapshots"])),
         tuple(leftovers),
         sum(_bytes_below(folder) for folder in folders),
+        cached,
     )
 
 
@@ -189,7 +206,7 @@ def thin(plan: Thinning) -> int:
             "snapshots": plan.snapshots,
         }
         freed = 0
-        for folder in [*_folders(plan.path, gone), *plan.leftovers]:
+        for folder in [*_folders(plan.path, gone), *plan.leftovers, *plan.features]:
             if folder.is_symlink() or not folder.is_dir():
                 continue
             size = _bytes_below(folder)
