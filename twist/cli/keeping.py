@@ -84,11 +84,8 @@ def _delete(options: argparse.Namespace) -> int:
     use, confirm = disk_use(path), path.name
     if not options.yes:
         count = len(read_results(path / EVALUATIONS).results)
-        found = (
-            f" and holds {count:,} result{'s' * (count > 1)} of {'evaluations' if count > 1 else 'an evaluation'}"
-            if count
-            else ""
-        )
+        of = "1 result of an evaluation" if count == 1 else f"{count:,} results of evaluations"
+        found = f" and holds {of}" if count else ""
         question = f"{path.name} takes {spell_bytes(use.total)}{found}; deleting it is for good. "
         question += "Type its name to confirm: "
         confirm = _answer(question)
