@@ -90,20 +90,21 @@ def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[s
     device = choose_device(made.device)
     untrained = build_network(made.network, known.images.shape[1], seed=made.seed, image_size=made.views.size)
     whiten_first_layer(untrained, known, made)
-    _take_norm_statistics(untrained.backbone, known.images[:2000], made.views)
+    take_norm_statistics(untrained.backbone, known.images[:2000], made.views)
     trained = network_of_run(run.path).backbone
     found: dict[str, float | str] = {"seconds": round(seconds, 1), "train_seconds": round(run.train_seconds, 1)}
     for row, net in {"knn": trained, "untrained": untrained.backbone, "pixels": nn.Flatten()}.items():
-        bank, queries = (_features(net.to(device), images, made.views, device) for images in (known.images, asked))
-        found[row] = _score(bank, known.labels, queries, labels)
+        bank, queries = (features_of(net.to(device), images, made.views, device) for images in (known.images, asked))
+        found[row] = accuracy_of(bank, known.labels, queries, labels)
         if row == "knn":
             deviation, mean = torch.std_mean(bank, 0)
             bank, queries = ((rows - mean) / deviation.clamp(min=1e-6) for rows in (bank, queries))
-            found["knn_standardized"] = _score(bank, known.labels, queries, labels)
+            found["knn_standardized"] = accuracy_of(bank, known.labels, queries, labels)
     return {**found, "verdict": run.verdict.kind}
 
 
-def _score(bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
+def accuracy_of(bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
+    """Share of the queries that ten neighbors in the bank name right, rounded."""
     device = bank.device
     return round(knn_accuracy(bank, labels.to(device), queries, query_labels.to(device), k=10), 4)
 
@@ -114,13 +115,14 @@ def _batches(images: Tensor | StoredImages, size: int) -> Iterator[Tensor]:
 
 
 @torch.no_grad()
-def _features(net: nn.Module, images: Tensor | StoredImages, views: ViewsConfig, device: torch.device) -> Tensor:
+def features_of(net: nn.Module, images: Tensor | StoredImages, views: ViewsConfig, device: torch.device) -> Tensor:
+    """What a backbone says of the plain views of images, in evaluation mode."""
     net.eval()
     return torch.cat([net(plain_view(batch.to(device), views)).float() for batch in _batches(images, 1000)])
 
 
 @torch.no_grad()
-def _take_norm_statistics(net: nn.Module, images: Tensor, views: ViewsConfig) -> None:
+def take_norm_statistics(net: nn.Module, images: Tensor, views: ViewsConfig) -> None:
     """Running statistics of the plain views of some images, which an untrained network has none of."""
     for module in net.modules():
         if isinstance(module, nn.BatchNorm2d):

@@ -31,7 +31,7 @@ def test_a_folder_that_is_not_in_memory_has_the_features_of_one_that_is(folder, 
     )
     assert isinstance(stored, StoredImages)
     expected, found = (
-        speed_recipe._features(nn.Flatten(), images, views, torch.device("cpu")) for images in (memory, stored)
+        speed_recipe.features_of(nn.Flatten(), images, views, torch.device("cpu")) for images in (memory, stored)
     )
     assert torch.equal(found, expected) and found.shape == (7, 3 * 12 * 12)
 

@@ -80,6 +80,31 @@ def sharpness_floor(num_classes: int, temperature: int | float = 1.0, final_norm
     return math.log1p(others) + gap * others / (1 + others)
 
 
+def largest_weight(correlation: float) -> float:
+    """Consistency weight up to which a direction of the logits grows whose views correlate by so much.
+
+    Near uniform, logits of energy E add E / 2 to the information and cost w (1 - r) E of consistency, for views that
+    correlate by r; so they grow while w < 0.5 / (1 - r), whatever the temperature. A run whose best direction is below
+    slides to uniform. At most 0.5 lets grow whatever correlates at all, noise included.
+
+    Parameters
+    ----------
+    correlation
+        r, at most 1; see `twist.learn.onset.direction_correlations`.
+
+    Returns
+    -------
+    float
+        Infinite for views that always agree; at least 0.25.
+
+    Examples
+    --------
+    >>> [round(largest_weight(r), 2) for r in (0.0, 0.5, 0.75)]
+    [0.5, 1.0, 2.0]
+    """
+    return 0.5 / (1 - correlation) if correlation < 1 else math.inf
+
+
 def balanced_sharpness(num_groups: int, num_classes: int, temperature: int | float = 1.0) -> float:
     """Sharpness of C classes that tell k equally large groups apart behind the final norm, log(C/k) + floor of k.
 
