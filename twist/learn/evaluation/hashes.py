@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 from jaxtyping import Shaped, UInt8
@@ -12,6 +13,7 @@ from twist.learn.image_files import Progress
 from twist.learn.stored_images import StoredImages
 
 _BLOCK_BYTES = 64 * 2**20
+_DIGEST_BYTES = 8  # of SHA-256, which processors compute by themselves
 
 
 def pixel_hashes(
@@ -38,7 +40,7 @@ def pixel_hashes(
     (np.False_, np.True_)
     """
     channels, rows, columns = images.shape[1:]
-    of_size = hashlib.blake2b(f"{rows} {columns} ".encode(), digest_size=8)
+    of_size = hashlib.sha256(f"{rows} {columns} ".encode())
     step = max(1, _BLOCK_BYTES // max(1, channels * rows * columns))
     found = []
     for first in range(0, len(images), step):
@@ -49,11 +51,13 @@ def pixel_hashes(
     return np.concatenate(found) if found else np.empty(0, np.uint64)
 
 
-def _hashed(block: Tensor, of_size: hashlib.blake2b) -> np.ndarray:
+def _hashed(block: Tensor, of_size: Any) -> np.ndarray:
     pixels = block.contiguous().numpy()
     if pixels.shape[1] == 1:
         return _digests(pixels[:, 0], of_size)
-    gray = (pixels[:, 0] == pixels[:, 1]).all((1, 2)) & (pixels[:, 1] == pixels[:, 2]).all((1, 2))
+    # The first line of an image tells most colored ones apart from gray ones.
+    gray = np.flatnonzero((pixels[:, :1, 0] == pixels[:, 1:, 0]).all((1, 2)))
+    gray = gray[(pixels[gray, :1] == pixels[gray, 1:]).all((1, 2, 3))]
     hashes = _digests(pixels, of_size)
     hashes[gray] = _digests(np.ascontiguousarray(pixels[gray, 0]), of_size)
     return hashes
@@ -61,13 +65,13 @@ def _hashed(block: Tensor, of_size: hashlib.blake2b) -> np.ndarray:
 
 def row_hashes(rows: Shaped[Tensor, "N D"]) -> Shaped[np.ndarray, " N"]:
     """A number for each row of a table that only its values decide, uint64 ``[N]``."""
-    return _digests(rows.contiguous().numpy(), hashlib.blake2b(digest_size=8))
+    return _digests(rows.contiguous().numpy(), hashlib.sha256())
 
 
-def _digests(rows: np.ndarray, begun: hashlib.blake2b) -> np.ndarray:
+def _digests(rows: np.ndarray, begun: Any) -> np.ndarray:
     digests = bytearray()
     for row in rows:
         one = begun.copy()
         one.update(row.data)
-        digests += one.digest()
+        digests += one.digest()[:_DIGEST_BYTES]
     return np.frombuffer(digests, np.uint64)
