@@ -8,15 +8,15 @@ from __future__ import annotations
 import argparse
 import sys
 
-from twist.cli import apps, estimating, handover, keeping, looking, sweeping, training
+from twist.cli import apps, estimating, evaluating, handover, keeping, looking, sweeping, training
 from twist.cli.command import INTERRUPTED, USER_ERROR
 from twist.runs.config import ConfigError
 from twist.runs.store import RecordError
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be, 130 when
-    a Ctrl-C ended it.
+    """Run one command; returns its exit status: 0, 1 when a run failed, 2 when what was asked for cannot be, 124 when a
+    training stopped at the end of the minutes it was given, 130 when a Ctrl-C ended it.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -43,6 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"twist {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for room in (training, estimating, looking, keeping, apps, sweeping, handover):
+    for room in (training, estimating, looking, evaluating, keeping, apps, sweeping, handover):
         room.add_commands(commands)
     return parser

@@ -11,6 +11,8 @@ from twist.runs.config import ConfigError
 USER_ERROR = 2
 FAILED = 1
 INTERRUPTED = 130
+#: The minutes that a training was given were over, as of `timeout`.
+OUT_OF_TIME = 124
 
 
 def add_command(commands: Any, name: str, function: Any, help_text: str) -> argparse.ArgumentParser:

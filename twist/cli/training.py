@@ -8,7 +8,16 @@ import time
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from twist.cli.command import FAILED, INTERRUPTED, add_changes, add_command, add_run, changes_of, print_json
+from twist.cli.command import (
+    FAILED,
+    INTERRUPTED,
+    OUT_OF_TIME,
+    add_changes,
+    add_command,
+    add_run,
+    changes_of,
+    print_json,
+)
 from twist.cli.interrupts import Interrupts
 from twist.cli.looking import facts_of, notes_of, print_summary
 from twist.runs.config import ConfigError, with_fields
@@ -41,14 +50,22 @@ def add_commands(commands: Any) -> None:
     add_run(resume)
     for command, more in ((train, " (UMAP warms up meanwhile)"), (resume, "")):
         command.add_argument("--detach", action="store_true", help="return at once; the run goes on in the background")
+        command.add_argument(
+            "--max-minutes",
+            metavar="M",
+            help="after M minutes write a checkpoint and stop, with exit status 124; `twist resume` goes on exactly "
+            "there",
+        )
         command.add_argument("--report", action="store_true", help=f"write a report at the end{more}")
     add_run(add_command(commands, "stop", _stop, "checkpoint and stop a run; `resume` goes on"))
 
 
 def _train(options: argparse.Namespace) -> int:
+    from twist.runs.handle import check_minutes
     from twist.runs.launcher import Run, discard_unstarted, prepare, start
 
     changes = changes_of(options.changes)
+    minutes = check_minutes(options.max_minutes, "--max-minutes")
     asked: str | Recipe = options.recipe
     derived: list[Derived] = []
     if options.batch_size is not None:
@@ -63,7 +80,7 @@ def _train(options: argparse.Namespace) -> int:
         print(f"twist: warning: {warning.message}", file=sys.stderr)
     try:
         with Interrupts() as interrupts:  # before it starts: nobody is left with a run that they stopped
-            start(run.path)
+            start(run.path, max_minutes=minutes)
             return follow(run, options, interrupts)
     except ConfigError:
         run.wait_until_free()
@@ -87,11 +104,13 @@ def _at_batch_size(options: argparse.Namespace, changes: dict[str, str]) -> tupl
 
 
 def _resume(options: argparse.Namespace) -> int:
+    from twist.runs.handle import check_minutes
     from twist.runs.launcher import attach
 
     run = attach(options.run)
+    minutes = check_minutes(options.max_minutes, "--max-minutes")
     with Interrupts() as interrupts:
-        return follow(run.resume(), options, interrupts)
+        return follow(run.resume(max_minutes=minutes), options, interrupts)
 
 
 class _Progress:
@@ -150,6 +169,7 @@ class _Progress:
 def follow(run: Run, options: argparse.Namespace, interrupts: Interrupts) -> int:
     """Wait for a run with a progress bar and tell how it ended; ``--detach`` and ``--report`` are among the options."""
     from twist.runs.launcher import TrainingFailed
+    from twist.runs.status import end_record
 
     if options.detach:
         print(f"run {run.name} goes on in the background; `twist show {run.name}` looks at it")
@@ -185,6 +205,8 @@ def follow(run: Run, options: argparse.Namespace, interrupts: Interrupts) -> int
         facts["report"] = str(write_report(run))
     print_summary(run, facts)
     print_json(options, facts)
+    if status.state == "STOPPED" and end_record(run.path, status.attempt).get("kind") == "time":
+        return OUT_OF_TIME
     return 0 if status.state == "COMPLETED" else FAILED
 
 

@@ -214,6 +214,7 @@ class Loop:
             precision=facts["precision"],
             images=images.name,
             keep=images.keep,
+            **({} if self.requests.max_minutes is None else {"max_minutes": self.requests.max_minutes}),
         )
         if self.begins_fork:
             parent = {name: self.forked_from.get(name) for name in ("id", "name", "step", "changed")}

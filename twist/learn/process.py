@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import os
 import platform
 import signal
@@ -27,13 +28,18 @@ LARGEST_REQUEST = 65_536
 
 @dataclass
 class Requests:
-    """What the trainer was asked to do from outside: files in ``control/``, signals, or the loss of its supervisor."""
+    """What the trainer was asked to do from outside: files in ``control/``, signals, the loss of its supervisor, or the
+    end of the minutes that it was given.
+    """
 
     run: Path
     supervisor: int | None
     stop: bool = False
     hold: bool = False
     checkpoint: bool = False
+    max_minutes: float | None = None
+    out_of_time: bool = False
+    _deadline: float = field(default=math.inf, repr=False)
     _next_look: float = field(default=0.0, repr=False)
     _restore: Callable[[], Any] | None = field(default=None, repr=False)
 
@@ -52,6 +58,11 @@ class Requests:
         for number in numbers:
             signal.signal(number, stop)
 
+    def end_after(self, minutes: float, *, age_s: float = 0.0) -> None:
+        """Take the end of so many minutes as a request to stop; ``age_s`` seconds of them went by already."""
+        self.max_minutes = minutes
+        self._deadline = time.monotonic() + 60 * minutes - age_s
+
     def release(self) -> None:
         """Give the signals back to whoever had them before."""
         if self._restore is not None:
@@ -66,6 +77,8 @@ class Requests:
         self._next_look = now + CONTROL_EVERY_S
         if self.supervisor is not None and os.getppid() != self.supervisor:
             self.stop = True
+        if now >= self._deadline and not self.stop:
+            self.stop = self.out_of_time = True
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.run.joinpath("control").glob("*.json")):
                 self._obey(path, writer, step)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 
 from twist.learn.finite import NotFiniteError
@@ -19,6 +20,7 @@ from twist.learn.loop import Loop
 from twist.learn.process import Requests, tune_arithmetic, tune_malloc
 from twist.runs.attempts import attempt_folder, begin_attempt
 from twist.runs.config import ConfigError, Recipe
+from twist.runs.handle import check_minutes
 from twist.runs.launcher import Run, discard_unstarted, prepare
 from twist.runs.lock import free_lock, take_lock
 from twist.runs.progress import ProgressBar
@@ -34,6 +36,7 @@ def train(
     images: Any = None,
     labels: Any = None,
     label_names: list[str] | None = None,
+    max_minutes: float | None = None,
     **changes: Any,
 ) -> Run:
     """Train in this very process, with a progress bar; for toy sizes, and for systems without detached processes.
@@ -41,12 +44,15 @@ def train(
     Arguments and errors are those of `twist.launch`, and the run folder is the same. An interrupt writes a checkpoint
     and stops.
     """
+    check_minutes(max_minutes)
     path = prepare(recipe, name=name, images=images, labels=labels, label_names=label_names, changes=changes)
     if take_lock(path) is None:
         raise ConfigError(f"{who_holds(path)} works on run {path.name} already")
     attempt = begin_attempt(path)
     requests = Requests(path, supervisor=None)
     requests.listen_to(signal.SIGINT, once=True)
+    if max_minutes is not None:
+        requests.end_after(max_minutes)
     bar: ProgressBar | None = None
     last_beat = 0.0
 
@@ -82,8 +88,11 @@ def _attempt(
     error: BaseException | None = None
     try:
         loop = Loop(path, writer, requests, on_metrics)
+        began_at = loop.step
         reason = loop.run()
         outcome = {"reason": reason, "step": loop.step, "message": ""}
+        if reason == "stopped" and requests.out_of_time:
+            outcome |= {"kind": "time", "message": _out_of_time(requests.max_minutes or 0, loop.step - began_at)}
     except (Exception, KeyboardInterrupt) as caught:
         error = caught
         outcome = _describe(caught, loop.step if loop else 0)
@@ -93,6 +102,12 @@ def _attempt(
     writer.event("end", **{key: outcome[key] for key in ("step", "reason", "message")})
     writer.close()
     return outcome, error
+
+
+def _out_of_time(minutes: float, steps: int) -> str:
+    said = "minute was" if minutes == 1 else "minutes were"
+    before = "" if steps else " before its first step, so give it more"
+    return f"its {minutes:g} {said} over{before}; `resume` goes on"
 
 
 def _describe(error: BaseException, step: int) -> dict[str, Any]:
@@ -116,13 +131,15 @@ def _describe(error: BaseException, step: int) -> dict[str, Any]:
 
 
 def main(arguments: list[str]) -> int:
-    """One attempt in a process of its own, under a supervisor: ``python -m twist.learn.train RUN ATTEMPT``."""
+    """One attempt in a process of its own, under a supervisor; arguments are the run, the attempt, perhaps minutes."""
     path, attempt = Path(arguments[0]), int(arguments[1])
     faulthandler.enable()
     tune_malloc()
     tune_arithmetic()
     requests = Requests(path, supervisor=os.getppid())
     requests.listen_to(signal.SIGTERM, signal.SIGINT)
+    if len(arguments) > 2:
+        requests.end_after(float(arguments[2]), age_s=time.time() - psutil.Process().create_time())
     outcome, error = _attempt(path, attempt, requests)
     write_json(attempt_folder(path, attempt) / "outcome.json", outcome)
     if error is not None and outcome["kind"] != "config":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import secrets
 import subprocess
@@ -299,14 +300,26 @@ class Run:
         """Let a held trainer go on."""
         self.request("continue")
 
-    def resume(self) -> Run:
-        """Go on from the newest checkpoint in a new process; a completed run is left as it is."""
+    def resume(self, *, max_minutes: float | None = None) -> Run:
+        """Go on from the newest checkpoint in a new process; a completed run is left as it is.
+
+        Parameters
+        ----------
+        max_minutes
+            Minutes after which it checkpoints and stops once more, from the start of that process; none sets no limit.
+
+        Raises
+        ------
+        ConfigError
+            When the run is alive or complete, or the minutes are none.
+        """
+        check_minutes(max_minutes)
         status = self.status
         if status.alive:
             raise ConfigError(f"run {self.name} is {status}: it needs no resuming")
         if status.state == "COMPLETED":
             raise ConfigError(f"run {self.name} is complete ({status.step} steps): launch a longer recipe instead")
-        start(self.path)
+        start(self.path, max_minutes=max_minutes)
         return self
 
     def _wait_for(self, done: Callable[[Status], bool], timeout_s: float) -> None:
@@ -317,7 +330,20 @@ class Run:
             time.sleep(0.1)
 
 
-def start(path: Path, *, threads: int | None = None) -> None:
+def check_minutes(minutes: float | str | None, name: str = "max_minutes") -> float | None:
+    """Minutes that a training may take, or none for no limit; a `ConfigError` when they are no number above 0."""
+    if minutes is None:
+        return None
+    try:
+        number = math.nan if isinstance(minutes, bool) else float(minutes)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ConfigError(f"{name} is {minutes!r}: give a number of minutes above 0, as in 30 or 0.5")
+    return number
+
+
+def start(path: Path, *, threads: int | None = None, max_minutes: float | None = None) -> None:
     """Start a training process on a run that has none, detached from this one.
 
     Parameters
@@ -326,6 +352,8 @@ def start(path: Path, *, threads: int | None = None) -> None:
         The run folder.
     threads
         Threads it computes with; none leaves that to torch and to the environment: one per core.
+    max_minutes
+        Minutes after which it checkpoints and stops by itself, whether anybody waits for it or not.
 
     Raises
     ------
@@ -338,13 +366,15 @@ def start(path: Path, *, threads: int | None = None) -> None:
     """
     if fcntl is None:
         raise ConfigError("this system has no process locks: train in the notebook's own process with twist.train(...)")
+    minutes = check_minutes(max_minutes)
+    limit = [] if minutes is None else [str(minutes)]
     environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
     if threads is not None:
         environment |= dict.fromkeys(THREAD_VARIABLES, str(threads))
     # TWIST_RUNS and the working folder travel along, so that relative paths of the recipe mean the same there.
     with open(path / "supervisor.log", "ab") as log:
         starter = subprocess.run(
-            [sys.executable, "-m", "twist.runs.supervisor", str(path)],
+            [sys.executable, "-m", "twist.runs.supervisor", str(path), *limit],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -12,7 +12,7 @@ from twist.runs.attempts import last_attempt
 from twist.runs.config import ConfigError, Recipe, field_names, field_value, with_fields
 from twist.runs.devices import check_device
 from twist.runs.folders import check_name, create_run, find_run, runs_root
-from twist.runs.handle import Run, TrainingFailed, start
+from twist.runs.handle import Run, TrainingFailed, check_minutes, start
 from twist.runs.lock import lock_holder
 
 __all__ = ["Run", "TrainingFailed", "attach", "launch", "prepare", "start"]
@@ -26,6 +26,7 @@ def launch(
     images: Any = None,
     labels: Any = None,
     label_names: list[str] | None = None,
+    max_minutes: float | None = None,
     **changes: Any,
 ) -> Run:
     """Start a run in a process of its own and return at once; it survives a restart of the kernel.
@@ -41,6 +42,9 @@ def launch(
     images, labels, label_names
         Images in memory (uint8 ``[N, H, W]``, ``[N, H, W, 3]`` or ``[N, C, H, W]``; arrays or tensors) instead of the
         recipe's; they are kept with the run. Labels are only shown, never learned from.
+    max_minutes
+        Minutes after which the run writes a checkpoint and stops, from the start of its process; `Run.resume` goes on
+        exactly there. None sets no limit.
     **changes
         Fields to change, with two underscores for the dot: ``optim__epochs=5``.
 
@@ -55,12 +59,13 @@ def launch(
 
         run = twist.launch("digits", name="first", optim__epochs=20)
     """
+    check_minutes(max_minutes)
     if exist_ok and name is not None and (runs_root() / check_name(name) / "run.json").is_file():
         existing = attach(name)
         refuse_another_recipe(existing, _resolve(recipe, changes, with_images=images is not None))
         return existing
     path = prepare(recipe, name=name, images=images, labels=labels, label_names=label_names, changes=changes)
-    start(path)
+    start(path, max_minutes=max_minutes)
     return Run(path)
 
 

@@ -1,7 +1,7 @@
 """The small process above a trainer: it holds the lock, beats the heart, and says how the trainer ended.
 
 It never loads torch, lives in a session of its own (a restart or a kill of the kernel does not reach it), and is
-started as ``python -m twist.runs.supervisor RUN``, which returns as soon as an attempt has begun.
+started as ``python -m twist.runs.supervisor RUN [MINUTES]``, which returns as soon as an attempt has begun.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> int:
         attempt = begin_attempt(run)
         os.write(writer, b"+")
         os.close(writer)
-        supervise(run, attempt)
+        supervise(run, attempt, *arguments[1:])
     except BaseException:
         traceback.print_exc()  # to supervisor.log
     finally:
@@ -56,8 +56,11 @@ def main(arguments: list[str]) -> int:
         os._exit(0)
 
 
-def supervise(run: Path, attempt: int) -> dict[str, Any]:
-    """Run one attempt of a training process to its end; returns (and writes) the end record."""
+def supervise(run: Path, attempt: int, *limit: str) -> dict[str, Any]:
+    """Run one attempt of a training process to its end; returns (and writes) the end record.
+
+    ``limit``, when given, is the number of minutes after which the trainer stops by itself.
+    """
     import subprocess
 
     from twist.runs.store import write_json
@@ -65,7 +68,7 @@ def supervise(run: Path, attempt: int) -> dict[str, Any]:
     folder = attempt_folder(run, attempt)
     with open(folder / "log.txt", "ab") as log:
         trainer = subprocess.Popen(
-            [sys.executable, "-m", "twist.learn.train", str(run), str(attempt)],
+            [sys.executable, "-m", "twist.learn.train", str(run), str(attempt), *limit],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
