@@ -5,10 +5,11 @@ import re
 
 import numpy as np
 import pytest
-from synthetic import make_history, make_run, read
+from synthetic import make_history, make_result, make_run, read
 
+from twist.runs.results import ModelFacts, Overlap, write_result
 from twist.runs.store import step_folder
-from twist.view.chapters import classes_chapter, images_chapter, shortcut_chapter
+from twist.view.chapters import classes_chapter, evaluations_chapter, images_chapter, shortcut_chapter
 from twist.view.scene import Scene
 
 
@@ -30,3 +31,18 @@ def test_without_usable_thumbnails_the_chapter_on_shortcuts_says_so(facts, tmp_p
     path = record.path / "watch" / "manifest.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | facts))
     assert "one of them is missing or damaged" in shortcut_chapter(record, Scene.of(record))
+
+
+def test_results_of_evaluations_stand_side_by_side_with_how_they_were_asked(tmp_path):
+    record = read(make_run(tmp_path, name="mine"))
+    assert "`twist evaluate mine random:mine`" in evaluations_chapter(record)
+    untrained = ModelFacts("mine, <untrained>", "random", "cc", {"run": "mine"})
+    write_result(make_result(model=untrained, scores={"accuracy_k10": (0.5, 0.6)}, seeds=(0, 1)), record.path)
+    write_result(make_result(overlap=Overlap(7, 0.02)), record.path)
+    (record.path / "evaluations" / "torn.json").write_text("{")
+    html = evaluations_chapter(record)
+    heads = re.findall("<th(?: [^>]*)?>(.*?)</th>", html)
+    assert heads == ["protocol", "score", "mine @ step 140", "mine, &lt;untrained&gt;", "what it says"]
+    assert re.findall('<td class="number">(.*?)</td>', html) == ["0.900", "0.550 ± 0.071 (2 seeds)", "0.800", "–"]
+    assert "7 of the 359 asked images (2.0 %) stand among the known ones" in html and "Nothing was augmented." in html
+    assert "mine/evaluations/torn.json is left out" in html and "<code>twist evaluate mine</code>" in html

@@ -63,7 +63,29 @@ def facts_of(run: Run) -> dict[str, Any]:
         facts |= {name: value for name, value in summary.items() if name.startswith("watch/")}
     last = run.record.last("metrics") or {}
     facts |= {name: value for name, value in last.items() if name.startswith("train/self_label")}
+    facts["evaluations"] = _evaluations(run)
     return facts
+
+
+def _evaluations(run: Run) -> list[dict[str, Any]]:
+    """What evaluations of its trained network found, the first scores of each, oldest question first."""
+    from twist.runs.result_tables import headline, protocol_title, score_title
+    from twist.runs.results import EVALUATIONS, read_results
+
+    found = read_results(run.path / EVALUATIONS).newest
+    return [
+        {
+            "protocol": protocol_title(result),
+            "model": result.source,
+            "score": score_title(name),
+            "value": round(result.mean(name), 6),
+            "data": str(result.asked),
+        }
+        for result in found
+        if result.model.kind == "run"
+        for name in headline(result)
+        if math.isfinite(result.mean(name))
+    ]
 
 
 def notes_of(run: Run) -> list[str]:
@@ -101,6 +123,11 @@ def print_summary(run: Run, facts: dict[str, Any]) -> None:
         print("\n  the watch images, not augmented:")
         for label, value in rows:
             print(f"  {label:<48} {value:>8.3f}")
+    if facts["evaluations"]:
+        print("\n  evaluated (all of it: `twist results " + facts["run"] + "`):")
+        for row in facts["evaluations"]:
+            label = f"{row['protocol']}, {row['score']}"
+            print(f"  {label:<48} {row['value']:>8.3f}  {row['model'].partition(' @ ')[2]}, {row['data']}")
     print(f"\n  {'training, seconds':<48} {facts['train_seconds']:>8.1f}")
     if "report" in facts:
         print(f"  report  {facts['report']}")

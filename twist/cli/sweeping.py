@@ -17,6 +17,7 @@ from twist.cli.command import (
     numbers_of,
     print_json,
 )
+from twist.cli.line import Line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,33 +45,12 @@ def add_commands(commands: Any) -> None:
         )
 
 
-class _Line:
-    """One line on a terminal that is written over; in a log file only whole lines appear."""
-
-    def __init__(self) -> None:
-        self._shown = ""
-
-    def draw(self, text: str) -> None:
-        if sys.stderr.isatty() and text != self._shown:
-            print(f"\r{text[:150]:<{min(150, len(self._shown))}}", end="", file=sys.stderr, flush=True)
-            self._shown = text
-
-    def say(self, text: str) -> None:
-        self.clear()
-        print(text, file=sys.stderr, flush=True)
-
-    def clear(self) -> None:
-        if self._shown:
-            print(f"\r{'':<{min(150, len(self._shown))}}\r", end="", file=sys.stderr, flush=True)
-        self._shown = ""
-
-
 def _sweep(options: argparse.Namespace) -> int:
     from twist.runs.choose_classes import sweep_classes
     from twist.runs.handle import TrainingFailed
 
     classes, seeds = numbers_of("--classes", options.classes), numbers_of("--seeds", options.seeds)
-    line = _Line()
+    line = Line()
     try:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -145,7 +125,7 @@ def _zoo(options: argparse.Namespace) -> int:
     only = None if options.only is None else [name.strip() for name in options.only.split(",")]
     from twist.runs.zoo import run_zoo
 
-    line = _Line()
+    line = Line()
     try:
         result = run_zoo(
             seeds, only=only, jobs=jobs, download=options.download, on_done=line.say, on_progress=line.draw

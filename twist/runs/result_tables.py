@@ -29,6 +29,11 @@ PROTOCOLS = {
 #: What a score is called, in a narrow column and in words.
 _SCORES = {
     "accuracy": ("accuracy", "share of the asked images whose label is found"),
+    "mean_label_accuracy": (
+        "per label",
+        "mean of that share over the labels: a rare one counts as much as a frequent one",
+    ),
+    "train_accuracy": ("on the known", "the same of the images that it was trained on"),
     "top5_accuracy": ("top-5", "share whose label is among the five likeliest"),
     "matched_accuracy": ("matched", "share whose class stands for their label, one class for one label"),
     "many_to_one_accuracy": ("many-to-one", "the same with any number of classes for a label: it grows with C alone"),
@@ -38,6 +43,8 @@ _SCORES = {
     "ari": ("ARI", "agreement on pairs of images, corrected for chance"),
     "fmi": ("FMI", "agreement on pairs of images, Fowlkes-Mallows"),
 }
+_OF_NEIGHBORS = re.compile(r"(accuracy|top5_accuracy|mean_label_accuracy)_k(\d+)(?:_t([\d.]+))?")
+_KINDS = ("run", "random", "supervised")
 #: The first of a protocol's scores that are there stand in a table of many models.
 _HEADLINES = ("accuracy", "matched_accuracy", "nmi")
 
@@ -45,8 +52,10 @@ _HEADLINES = ("accuracy", "matched_accuracy", "nmi")
 def protocol_title(result: Result) -> str:
     """What its protocol is called, with the share of labels where that is less than all."""
     title = PROTOCOLS.get(result.protocol, (result.protocol, ""))[0]
-    fraction = result.settings.get("fraction")
-    return f"{title}, {100 * fraction:g} %" if isinstance(fraction, float | int) and fraction < 1 else title
+    fraction, classes = result.settings.get("fraction"), result.settings.get("num_classes")
+    if isinstance(fraction, float | int):
+        return f"{title}, {100 * fraction:g} %"
+    return f"{title}, C = {classes}" if isinstance(classes, int) else title
 
 
 def score_title(score: str) -> str:
@@ -57,16 +66,17 @@ def score_title(score: str) -> str:
     >>> score_title("nmi"), score_title("accuracy_k10"), score_title("accuracy_k200_t0.07")
     ('NMI', 'k = 10', 'k = 200, T = 0.07')
     """
-    if found := re.fullmatch(r"accuracy_k(\d+)(?:_t([\d.]+))?", score):
-        return f"k = {found[1]}" + (f", T = {found[2]}" if found[2] else "")
+    if found := _OF_NEIGHBORS.fullmatch(score):
+        head = "" if found[1] == "accuracy" else f"{score_title(found[1])}, "
+        return f"{head}k = {found[2]}" + (f", T = {found[3]}" if found[3] else "")
     return _SCORES.get(score, (score.replace("_", " "), ""))[0]
 
 
 def score_words(score: str) -> str:
     """What a score says, in words; empty for one that is not known here."""
-    if found := re.fullmatch(r"accuracy_k(\d+)(?:_t([\d.]+))?", score):
-        votes = "nearer ones count more" if found[2] else "every vote counts alike"
-        return f"share whose label the {found[1]} nearest find; {votes}"
+    if (found := _OF_NEIGHBORS.fullmatch(score)) and found[1] == "accuracy":
+        votes = "nearer ones count more" if found[3] else "every vote counts alike"
+        return f"share whose label the {found[2]} nearest find; {votes}"
     return _SCORES.get(score, ("", ""))[1]
 
 
@@ -96,6 +106,11 @@ def headline(result: Result) -> list[str]:
     """The scores of a result that stand for it among others."""
     first = [name for name in result.scores if name.startswith("accuracy_k")][:1]
     return first or [name for name in _HEADLINES if name in result.scores] or [*result.scores][:1]
+
+
+def shown(result: Result) -> list[str]:
+    """The scores that a person is shown: of votes of neighbors only the accuracy."""
+    return [name for name in result.scores if name.startswith("accuracy_k") or not _OF_NEIGHBORS.fullmatch(name)]
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -215,16 +230,17 @@ class Group(NamedTuple):
         """Protocols and scores in the order in which they are shown."""
         order = [*PROTOCOLS]
         found = sorted(self.results, key=lambda r: order.index(r.protocol) if r.protocol in order else len(order))
-        pairs = [(protocol_title(r), name) for r in found for name in (r.scores if all_scores else headline(r))]
+        pairs = [(protocol_title(r), name) for r in found for name in (shown(r) if all_scores else headline(r))]
         return [*dict.fromkeys(pairs)]
 
 
 def groups(results: Sequence[Result]) -> list[Group]:
-    """Results by the images they were asked about, those of most models first.
+    """Results by the images they were asked about, those of most models first; runs stand before untrained networks.
 
     A protocol that knows no labels stands with those that do where the asked images are the same.
     """
     found: dict[tuple[str, str], list[Result]] = {}
+    results = sorted(results, key=lambda r: _KINDS.index(r.model.kind) if r.model.kind in _KINDS else len(_KINDS))
     for result in results:
         if result.known is not None:
             found.setdefault((result.asked.fingerprint, result.known.fingerprint), []).append(result)
@@ -359,10 +375,18 @@ def words(results: Sequence[Result]) -> list[str]:
 
 def _overlap_words(result: Result) -> str:
     assert result.overlap is not None
-    if not result.overlap.count:
-        return "None of the asked images stands among the known ones (compared pixel for pixel, by hash)."
-    verb = "stands" if result.overlap.count == 1 else "stand"
+    found = result.overlap
+    copies = [
+        f"{count:,} {side} images repeat another {side} one"
+        for count, side in ((found.known_copies, "known"), (found.asked_copies, "asked"))
+        if count
+    ]
+    twice = f" {' and '.join(copies)}." if copies else ""
+    if not found.count:
+        return f"None of the asked images stands among the known ones (compared pixel for pixel, by hash).{twice}"
+    verb = "stands" if found.count == 1 else "stand"
+    other = f" ({found.other_label:,} of them with another label)" if found.other_label else ""
     return (
-        f"{result.overlap.count:,} of the {result.asked.count:,} asked images ({100 * result.overlap.share:.1f} %) "
-        f"{verb} among the known ones pixel for pixel: these are no test, and the scores are that much too good."
+        f"{found.count:,} of the {result.asked.count:,} asked images ({100 * found.share:.1f} %) {verb} among the "
+        f"known ones pixel for pixel{other}: these are no test, and the scores are that much too good.{twice}"
     )

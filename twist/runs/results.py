@@ -82,10 +82,23 @@ class ImageFacts:
 
 @dataclass(frozen=True)
 class Overlap:
-    """Asked images that also stand among the known ones, pixel for pixel: their number and share, 0 to 1."""
+    """Asked images that also stand among the known ones, pixel for pixel.
+
+    Attributes
+    ----------
+    count, share
+        Their number; as a share of the asked images, 0 to 1.
+    other_label
+        How many of them bear another label there.
+    known_copies, asked_copies
+        Images of each side that repeat an earlier one of their own.
+    """
 
     count: int
     share: float
+    other_label: int = 0
+    known_copies: int = 0
+    asked_copies: int = 0
 
 
 @dataclass(frozen=True)
@@ -111,7 +124,9 @@ class Result:
     scores
         Name of a score and its value for each seed; NaN where it is not defined. Shares go from 0 to 1.
     seconds
-        Wall-clock of the protocol, with features that were not cached yet.
+        Wall-clock of the protocol itself.
+    feature_seconds
+        Wall-clock of the features that it rests on; near 0 where they were cached.
     notes
         What a reader of the numbers has to know: what was not done, what they mislead to.
     hardware, versions
@@ -134,6 +149,7 @@ class Result:
     seeds: tuple[int, ...]
     scores: Mapping[str, tuple[float, ...]]
     seconds: float
+    feature_seconds: float = 0.0
     notes: tuple[str, ...] = ()
     hardware: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, Any] = field(default_factory=dict)
@@ -212,7 +228,12 @@ def write_result(result: Result, run: Path | None = None) -> Result:
     try:
         folder.mkdir(parents=run is None, exist_ok=True)
         path = folder / f"{stamp}-{result.protocol}-{result.question[:8]}-{secrets.token_hex(2)}.json"
-        write_atomic(path, content)
+        try:
+            write_atomic(path, content)
+        except BaseException:  # a Ctrl-C too leaves no half record behind
+            for half in folder.glob(f".{path.name}.*"):
+                half.unlink(missing_ok=True)
+            raise
     except OSError as error:
         raise ConfigError(
             f"the result cannot be written to {folder.parent.name}/{folder.name} ({error.strerror}): make room, or "
@@ -389,6 +410,7 @@ def _from_record(record: Mapping[str, Any], path: Path) -> Result:
         seeds=seeds,
         scores=scores,
         seconds=float(record["seconds"]),
+        feature_seconds=float(record["feature_seconds"]),
         notes=tuple(map(str, record["notes"])),
         hardware=dict(record["hardware"]),
         versions=dict(record["versions"]),

@@ -10,6 +10,8 @@ from twist.runs.class_histories import class_flow, class_histories, classes_foll
 from twist.runs.columns import column_through_time
 from twist.runs.histories import label_scores, sample_traits
 from twist.runs.record import RunRecord
+from twist.runs.result_tables import Group, groups, score_title, score_words, spell, words
+from twist.runs.results import EVALUATIONS, read_results
 from twist.runs.shortcuts import shortcut_at
 from twist.runs.store import RecordError
 from twist.view import class_histories as over_classes
@@ -19,6 +21,7 @@ from twist.view.pages import figure_html, half_figure_html, table_html, text
 from twist.view.scene import Scene
 from twist.view.shortcuts import shortcut_shares, thumbnails
 from twist.view.tables import thinned
+from twist.view.verdicts import points
 
 _OFFENDERS, _THUMBNAILS = 5, 12
 _MOST_EPOCHS, _MOST_SAMPLES = 100, 5_000
@@ -207,6 +210,54 @@ def shortcut_chapter(record: RunRecord, scene: Scene) -> str:
             f"{table_html(heads, rows, numbers=(2,))}"
         )
     return _chapter(heading, "", shares, said)
+
+
+def evaluations_chapter(record: RunRecord) -> str:
+    """What evaluations found, models side by side, with how they were asked; how to get some where there are none."""
+    heading = "What it is good for"
+    found = read_results(record.path / EVALUATIONS)
+    damaged = [f'<p class="quiet">{text(sentence)}</p>' for sentence in (*found.problems, *found.disagreements)]
+    if not found.results:
+        return _chapter(
+            heading,
+            f"Nobody has asked yet: `twist evaluate {record.name} random:{record.name}` asks the nearest neighbors, a "
+            "linear probe, its classes and k-means, beside the same network untrained, and records the answers here.",
+            *damaged,
+        )
+    parts = []
+    for group in groups(found.newest):
+        rows = [
+            (
+                text(title),
+                text(score_title(name)),
+                *_cells(group, title, name),
+                f'<span class="quiet">{text(score_words(name))}</span>',
+            )
+            for title, name in group.rows()
+        ]
+        heads = ("protocol", "score", *map(text, group.models), "what it says")
+        table = table_html(heads, rows, numbers=tuple(range(2, 2 + len(group.models))))
+        commands = dict.fromkeys(result.command for result in group.results)
+        parts.append(
+            f"<h3>{text(group.data)}</h3>{table}{points(tuple(words(group.results)))}"
+            f'<p class="quiet">Asked by {", ".join(f"<code>{text(command)}</code>" for command in commands)}; '
+            f"{text(_machines(group))}.</p>"
+        )
+    return _chapter(heading, "Labels are used only here: the run never saw them.", *parts, *damaged)
+
+
+def _cells(group: Group, title: str, name: str) -> list[str]:
+    answers = [group.one_of(model, (title, name)) for model in group.models]
+    return [text(spell(answer.scores[name], count=True)) if answer else "–" for answer in answers]
+
+
+def _machines(group: Group) -> str:
+    told = [
+        f"{r.hardware.get('processor', 'unknown processor')}, {r.hardware.get('threads', '?')} threads, "
+        f"{r.hardware.get('device', '?')}, torch {r.versions.get('torch', '?')}, {r.created[:10]}"
+        for r in group.results
+    ]
+    return "; ".join(dict.fromkeys(told))
 
 
 # ---------------------------------------------------------------------------------------------------------------------

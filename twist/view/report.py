@@ -11,7 +11,14 @@ from twist.runs.status import read_status
 from twist.runs.store import RecordError, write_atomic
 from twist.runs.verdict import Verdict
 from twist.view import figures
-from twist.view.chapters import classes_chapter, drive_chapter, images_chapter, labels_figure, shortcut_chapter
+from twist.view.chapters import (
+    classes_chapter,
+    drive_chapter,
+    evaluations_chapter,
+    images_chapter,
+    labels_figure,
+    shortcut_chapter,
+)
 from twist.view.explorer_page import explorer_html
 from twist.view.layout import wait_layout
 from twist.view.monitor import duration, judge
@@ -77,6 +84,7 @@ def report_html(record: RunRecord, *, no_map: str = "") -> str:
             _header(record, scene),
             _verdict(found),
             _scores(record, scene),
+            evaluations_chapter(record),
             _curves(record, scene, found),
             _classes(snapshot, scene, problem),
             images_chapter(record, scene),
