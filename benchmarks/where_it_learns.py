@@ -3,7 +3,7 @@
 ``python -m benchmarks.where_it_learns IMAGES.npz``: 63 runs of 186 steps on the first 8,000 images of CIFAR-10, a
 quarter of an hour of one processor; writes ``benchmarks/records/where_it_learns.json``, which the notebook
 ``05_where_it_learns`` draws. ``--runs FOLDER`` keeps the runs; a call that was cut goes on from there, and calls
-with ``--part 1/2`` and ``--part 2/2`` share the work. The last 2,000 images of IMAGES are never trained on: their labels
+with ``--part 1/2`` and ``--part 2/2`` share it. The last 2,000 images of IMAGES are never trained on: their labels
 are asked at the end of each run for the accuracy of its nearest neighbors, beside those of the same net untrained.
 """
 
@@ -32,6 +32,7 @@ from benchmarks.speed_recipe import accuracy_of, features_of, take_norm_statisti
 from twist.learn import datasets
 from twist.learn.handover import network_of_run
 from twist.learn.networks import build_network
+from twist.learn.onset import onset_at_start, onset_of
 from twist.learn.train import train
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.config import ConfigError, Recipe
@@ -148,8 +149,17 @@ def run_cell(cell: Cell, source: str, root: Path) -> dict[str, Any]:
     seconds = time.process_time() - began
     known, asked, labels = _images(made)
     figures = _figures(run)
-    score = _knn(network_of_run(run.path).backbone, known, asked, labels, made)
-    return {**cell._asdict(), **figures, "knn": score, "verdict": run.verdict.kind, "cpu_s": round(seconds, 1)}
+    network = network_of_run(run.path)
+    score = _knn(network.backbone, known, asked, labels, made)
+    shared = {name: _short(value) for name, value in onset_of(network, known, made, num_images=3000)._asdict().items()}
+    return {
+        **cell._asdict(),
+        **figures,
+        **shared,
+        "knn": score,
+        "verdict": run.verdict.kind,
+        "cpu_s": round(seconds, 1),
+    }
 
 
 def _figures(run: Run) -> dict[str, Any]:
@@ -201,6 +211,24 @@ def untrained(source: str) -> dict[str, float]:
     return found
 
 
+def starts(source: str) -> list[dict[str, Any]]:
+    """What the views share, of the network as it is drawn, for each strength; its balance at each temperature."""
+    found = []
+    for strength in STRENGTHS:
+        onsets = {
+            temperature: onset_at_start(Cell(strength, temperature, 1.0).recipe(source)) for temperature in TEMPERATURES
+        }
+        found.append(
+            {
+                "strength": strength,
+                "correlation": _short(onsets[1.0].correlation),
+                "best_direction": _short(onsets[1.0].best_direction),
+                "balance": {f"{temperature:g}": _short(onset.balance) for temperature, onset in onsets.items()},
+            }
+        )
+    return found
+
+
 def _result_of(root: Path, cell: Cell) -> Path:
     return root / f"{cell.name}.json"
 
@@ -215,6 +243,7 @@ def as_record(source: str, root: Path) -> dict[str, Any]:
         "classes": Cell("middle", 1.0, 1.0).recipe(source).network.num_classes,
         "batch": Cell("middle", 1.0, 1.0).recipe(source).optim.batch_size,
         "untrained": untrained(source),
+        "starts": starts(source),
         "cells": [json.loads(_result_of(root, cell).read_text()) for cell in cells()],
     }
 

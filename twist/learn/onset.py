@@ -8,15 +8,102 @@ which of them wins: see `twist.runs.bounds.largest_weight`.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from twist.learn import datasets
+from twist.learn.networks import TwistNet, build_network
 from twist.learn.objective import twist_loss
+from twist.learn.views import make_views
+from twist.learn.whitening import whiten_first_layer
+from twist.runs.bounds import largest_weight
+from twist.runs.config import Recipe
 
 #: Share of the mean variance that is added to every direction, so that one of hardly any variance is not blown up.
 _DAMPING = 1e-2
+#: Views are those of epochs that hardly any run reaches.
+_EPOCH = 1_000_000
+_BATCH = 500
+
+
+class Onset(NamedTuple):
+    """What the views of a network's images have in common, and what that lets grow.
+
+    Attributes
+    ----------
+    correlation
+        Of the views' logits, all directions together, see `views_correlation`.
+    best_direction
+        Greatest correlation that one direction of the features has, see `direction_correlations`.
+    balance
+        Consistency weight at which the loss lets these logits neither grow nor shrink, see `balance_weight`.
+    """
+
+    correlation: float
+    best_direction: float
+    balance: float
+
+    @property
+    def largest_weight(self) -> float:
+        """Consistency weight above which even the best direction fades, see `twist.runs.bounds.largest_weight`."""
+        return largest_weight(self.best_direction)
+
+
+def onset_at_start(recipe: Recipe, *, num_images: int = 8000, num_epochs: int = 3) -> Onset:
+    """The onset of a recipe's network as it is drawn: a look before training at which consistency weights can learn.
+
+    Parameters
+    ----------
+    recipe
+        What would be trained.
+    num_images, num_epochs
+        How many images are asked, and how many pairs of views of each: the best direction needs many.
+
+    Raises
+    ------
+    ConfigError
+        When the images cannot be had, see `twist.learn.datasets.load`.
+    """
+    images = datasets.load(recipe.data)
+    network = build_network(recipe.network, images.images.shape[1], seed=recipe.seed, image_size=recipe.views.size)
+    whiten_first_layer(network, images, recipe)
+    return onset_of(network, images, recipe, num_images=num_images, num_epochs=num_epochs)
+
+
+@torch.no_grad()
+def onset_of(
+    network: TwistNet, images: datasets.ImageSet, recipe: Recipe, *, num_images: int = 8000, num_epochs: int = 1
+) -> Onset:
+    """The onset of a network, asked as in training: its norms see batches, and their running statistics are moved.
+
+    Parameters
+    ----------
+    network
+        On the CPU.
+    images, recipe
+        What it learns from, with which views.
+    num_images, num_epochs
+        See `onset_at_start`.
+    """
+    network.train()
+    features, logits = [], []
+    for epoch in range(_EPOCH, _EPOCH + num_epochs):
+        for rows in torch.arange(min(num_images, len(images))).split(_BATCH):
+            ids = images.sample_ids[rows]
+            views = make_views(images.images[rows], ids, recipe.views, seed=recipe.seed, epoch=epoch)[:2]
+            found, heads = network.forward_heads(views)
+            features.append(found.unflatten(0, (2, -1)))
+            logits.append(heads[network.speaking_head].unflatten(0, (2, -1)))
+    rows = torch.cat(logits, 1)
+    rows = rows - rows.mean(2, keepdim=True)
+    return Onset(
+        correlation=views_correlation(*rows).item(),
+        best_direction=direction_correlations(*torch.cat(features, 1))[0].item(),
+        balance=balance_weight(rows, temperature=recipe.objective.temperature),
+    )
 
 
 @torch.no_grad()
@@ -114,10 +201,11 @@ def balance_weight(
     rows = torch.stack(list(logits)).detach().double()
     rows = rows - rows.mean(2, keepdim=True)  # the softmax ignores the mean of a row
     slopes = []
-    for weight in (0, 1):
+    for weight in (0, 1):  # of the loss along a common factor, with consistency and without
         scale = torch.ones((), dtype=torch.float64, requires_grad=True)
-        terms = twist_loss(rows * scale, temperature=temperature, consistency_weight=weight, eps=0)
-        slopes.append(torch.autograd.grad(terms.total, scale)[0].item())
+        with torch.enable_grad():
+            terms = twist_loss(rows * scale, temperature=temperature, consistency_weight=weight, eps=0)
+            slopes.append(torch.autograd.grad(terms.total, scale)[0].item())
     gain, fine = -slopes[0], slopes[1] - slopes[0]
     return gain / fine if fine > 1e-9 * abs(gain) else float("inf")
 
