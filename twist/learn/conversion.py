@@ -219,7 +219,10 @@ def network_config_of(checkpoint: ForeignCheckpoint) -> NetworkConfig:
     if fields is None:
         fields = _nearest_resnet(_backbone(part, tensors))
     if fields is None:
-        raise ConfigError(f"{where!r}: these are the weights of none of {', '.join(_NAMED_BACKBONES)}")
+        raise ConfigError(
+            f"{where!r}: these are the weights of none of {', '.join(_NAMED_BACKBONES)}; to ask another network, say "
+            "which: 'FILE?arch=timm:NAME' or torchvision:NAME"
+        )
     head = {name.removeprefix(_HEAD): t for name, t in tensors.items() if name.startswith(_HEAD)}
     if head:
         fields |= _head_fields(head, where)

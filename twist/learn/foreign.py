@@ -10,18 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
 import os
-import re
 import signal
-import struct
 import subprocess
 import sys
 import tempfile
 import warnings
-import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +28,9 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save_file
 from torch import Tensor
 
+from twist.learn.foreign_checks import NEEDS_MEMORY, Refused, check_archive, check_tensors, is_plain, reason_of, short
+from twist.learn.foreign_names import backbones_in
+from twist.learn.stand_ins import Arguments, stand_ins
 from twist.runs.config import ConfigError
 from twist.runs.store import read_json
 
@@ -42,11 +41,6 @@ _BARE = ""
 _START_S = 120.0  # torch alone takes ten seconds to load on a busy machine
 _BYTES_PER_S = 20e6
 _SPARE_MEMORY = 2**30
-_LARGEST_TEXT = 10_000
-_DTYPES = (
-    *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
-    *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
-)
 
 
 @dataclass(frozen=True)
@@ -65,6 +59,10 @@ class ForeignCheckpoint:
         Epoch it was written after, or None.
     unread
         What else the file has and was not read, such as the optimizer.
+    where
+        Where the backbone was, in a file of other people than the authors: ``state_dict/module.encoder_q.``.
+    numbered
+        Whether its layers were numbered there, as those of a ``torch.nn.Sequential``.
     """
 
     path: Path
@@ -72,30 +70,23 @@ class ForeignCheckpoint:
     arguments: dict[str, Any]
     epoch: int | None
     unread: tuple[str, ...] = ()
+    where: str = ""
+    numbered: bool = False
 
 
-class _Refused(Exception):
-    """Why a file is refused, as the end of a sentence that begins with its name."""
-
-
-class _Arguments:
-    """Stands for `argparse.Namespace` while a file is read: keeps what it is filled with and nothing else."""
-
-    __slots__ = ("values",)
-
-    def __setstate__(self, values: object) -> None:
-        self.values = values
-
-
-def read_foreign(path: str | os.PathLike[str]) -> ForeignCheckpoint:
-    """Read a checkpoint of the authors, a bare state dict, or a safetensors file; no code in it is run.
+def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> ForeignCheckpoint:
+    """Read a checkpoint of the authors or of others, a state dict, or a safetensors file; no code in it is run.
 
     Parameters
     ----------
     path
         A ``.safetensors`` file, or a file of ``torch.save`` under any other name: the authors' full checkpoint in
         either of its two namings of the head, or a state dict of a network or of its backbone alone, with or without
-        the prefix that distributed training adds.
+        the prefix that distributed training adds; or a file in which `twist.learn.foreign_names.backbones_in` finds a
+        backbone, such as those of Lightning, solo-learn, lightly, DINO and MoCo.
+    part
+        Of a file of others with several backbones: a piece of the name of the part or prefix that is meant, such as
+        ``student`` or ``encoder_k``.
 
     Returns
     -------
@@ -108,32 +99,62 @@ def read_foreign(path: str | os.PathLike[str]) -> ForeignCheckpoint:
         When there is no such file, it is damaged or no checkpoint, it holds anything else than dense tensors and plain
         values, or reading it needs more time or memory than its size explains.
     """
+    file, parts, facts = _read_parts(path)
+    unread = tuple(facts.get("unread", ()))
+    try:
+        tensors = dict(_own_part(name, named) for name, named in parts.items() if name in (*PARTS, _BARE))
+    except Refused as refused:
+        raise ConfigError(f"{str(path)!r} is not read: {refused}") from None
+    where, numbered = "", False
+    if not _are_the_authors(tensors):
+        found = backbones_in(parts)
+        chosen = [one for one in found if part is None or part in one.where]
+        if part is not None and not chosen:
+            places = ", ".join(repr(one.where) for one in found) or "none"
+            raise ConfigError(f"{str(path)!r} has no backbone under {part!r}: there are {places}")
+        if chosen:
+            tensors, where = {"backbone": chosen[0].tensors}, chosen[0].where
+            numbered = chosen[0].numbered
+            unread = (*unread, *sorted({name.rpartition(".")[0] or name for name in chosen[0].left}))[:100]
+        elif not tensors:
+            raise ConfigError(
+                f"{str(path)!r} is not read: there is no ResNet and no vision transformer in it, its parts are "
+                f"{', '.join(parts)}; of another network, say which: 'FILE?arch=timm:NAME' or torchvision:NAME"
+            )
+    return ForeignCheckpoint(file, tensors, facts.get("arguments", {}), facts.get("epoch"), unread, where, numbered)
+
+
+def read_tensors(path: str | os.PathLike[str]) -> dict[str, dict[str, Tensor]]:
+    """The tensors of a checkpoint file by part, under the names that they have there; safely, as `read_foreign`."""
+    return _read_parts(path)[1]
+
+
+def _read_parts(path: str | os.PathLike[str]) -> tuple[Path, dict[str, dict[str, Tensor]], dict[str, Any]]:
     file = Path(path).expanduser()
     if file.is_dir():
         raise ConfigError(f"{str(path)!r} is a folder: give a checkpoint file; `twist export` takes a run's folder")
     if not file.is_file():
         raise ConfigError(f"there is no file {str(path)!r}: give a checkpoint, .pth, .pt or .safetensors")
-    parts: dict[str, dict[str, Tensor]]
-    facts: dict[str, Any] = {}
     try:
         if file.suffix == ".safetensors":
-            parts = {_BARE: _read_safetensors(file)}
-        else:
-            parts, facts = _read_apart(file)
-        tensors = dict(_own_part(part, named) for part, named in parts.items())
-    except _Refused as refused:
+            return file, {_BARE: _read_safetensors(file)}, {}
+        return file, *_read_apart(file)
+    except Refused as refused:
         raise ConfigError(f"{str(path)!r} is not read: {refused}") from None
-    return ForeignCheckpoint(
-        file, tensors, facts.get("arguments", {}), facts.get("epoch"), tuple(facts.get("unread", ()))
-    )
+
+
+def _are_the_authors(tensors: Mapping[str, Mapping[str, Tensor]]) -> bool:
+    """Whether the parts are those of TWIST: a whole network has its head, or a backbone is a part by that name."""
+    names = [name for named in tensors.values() for name in named]
+    return "backbone" in tensors and len(tensors) > 1 or any(name.startswith("projection_heads.") for name in names)
 
 
 def _read_safetensors(file: Path) -> dict[str, Tensor]:
     try:
         tensors = load_tensors(file.read_bytes())
     except (SafetensorError, OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise _Refused(f"it is damaged or no safetensors file ({_short(str(error))})") from None
-    _check_tensors(tensors)
+        raise Refused(f"it is damaged or no safetensors file ({short(str(error))})") from None
+    check_tensors(tensors)
     return tensors
 
 
@@ -155,7 +176,7 @@ def _own_part(part: str, tensors: Mapping[str, Tensor]) -> tuple[str, dict[str, 
         names = [name.removeprefix("backbone.") for name in names]
     own = dict(zip(names, tensors.values(), strict=True))
     if len(own) != len(tensors):
-        raise _Refused("two of its tensors have the same name, an older and a newer one")
+        raise Refused("two of its tensors have the same name, an older and a newer one")
     return part, own
 
 
@@ -177,12 +198,12 @@ def _read_apart(file: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any
                     check=False,
                 )
         except subprocess.TimeoutExpired:
-            raise _Refused(f"reading it took longer than {seconds:.0f} s") from None
+            raise Refused(f"reading it took longer than {seconds:.0f} s") from None
         found = read_json(folder / "found.json")
         if "refused" in found:
-            raise _Refused(found["refused"])
+            raise Refused(found["refused"])
         if done.returncode or not found:
-            raise _Refused(_crash(done.returncode, folder / "errors.txt"))
+            raise Refused(_crash(done.returncode, folder / "errors.txt"))
         parts = {}
         for index, (part, names) in enumerate(found["parts"]):
             numbered = load_tensors((folder / f"{index}.safetensors").read_bytes())
@@ -213,7 +234,7 @@ def _crash(returncode: int, errors: Path) -> str:
             return f"the process that read it crashed ({name}), so the file is damaged or made to do harm"
     lines = errors.read_text(errors="replace").split("\n")
     last = next((line for line in reversed(lines) if line.strip()), "it said nothing")
-    return f"the process that read it failed ({_short(last)})"
+    return f"the process that read it failed ({short(last)})"
 
 
 def _main(arguments: list[str]) -> int:
@@ -229,10 +250,10 @@ def _main(arguments: list[str]) -> int:
             dense = {number: tensor.detach().contiguous().clone() for number, tensor in numbered.items()}
             save_file(dense, folder / f"{index}.safetensors")
         found = {**facts, "parts": [[part, list(tensors)] for part, tensors in parts.items()]}
-    except _Refused as refused:
+    except Refused as refused:
         found = {"refused": str(refused)}
     except MemoryError:
-        found = {"refused": _NEEDS_MEMORY}
+        found = {"refused": NEEDS_MEMORY}
     (folder / "found.json").write_text(json.dumps(found))
     return 0
 
@@ -256,13 +277,10 @@ def _limit_this_process(size: int, seconds: float) -> None:
             resource.setrlimit(kind, (limit, limit))
 
 
-_NEEDS_MEMORY = "reading it needs far more memory than its size explains"
-
-
 def _read(file: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     """Parts and facts of a file of ``torch.save``, all of them checked."""
-    _check_archive(file)
-    allowed = torch.serialization.safe_globals([(_Arguments, "argparse.Namespace")])
+    check_archive(file)
+    allowed = torch.serialization.safe_globals(stand_ins())
     invariants = torch.sparse.check_sparse_tensor_invariants(True)
     try:
         with allowed, invariants, warnings.catch_warnings():
@@ -271,122 +289,62 @@ def _read(file: Path) -> tuple[dict[str, dict[str, Tensor]], dict[str, Any]]:
     except MemoryError:
         raise
     except Exception as error:  # what a damaged or hostile file makes the reader raise is not listed anywhere
-        raise _Refused(_why(error)) from None
+        raise Refused(reason_of(error)) from None
     if type(content) not in (dict, OrderedDict):
-        raise _Refused(f"it holds a {type(content).__name__}, not a dictionary of tensors")
-    parts = {part: content[part] for part in PARTS if type(content.get(part)) in (dict, OrderedDict)}
+        raise Refused(f"it holds a {type(content).__name__}, not a dictionary of tensors")
+    parts = {part: content[part] for part in PARTS if _is_part(content.get(part))}
     facts: dict[str, Any] = {}
-    if parts:
-        facts = _facts(content)
-    elif content and all(isinstance(value, Tensor) for value in content.values()):
+    if content and all(isinstance(value, Tensor) for value in content.values()):
         parts = {_BARE: content}
     else:
-        keys = ", ".join(_short(repr(key), 40) for key in list(content)[:10]) or "none"
-        raise _Refused(f"it has none of the parts {', '.join(PARTS)}, and is no state dict: its keys are {keys}")
+        others = _state_dicts(content)
+        parts |= {name: tensors for name, tensors in others.items() if name not in parts}
+        if not parts:
+            keys = ", ".join(short(repr(key), 40) for key in list(content)[:10]) or "none"
+            raise Refused(f"it has none of the parts {', '.join(PARTS)}, and is no state dict: its keys are {keys}")
+        facts = _facts(content, {name.partition("/")[0] for name in parts})
     for tensors in parts.values():
-        _check_tensors(tensors, file.stat().st_size)
+        check_tensors(tensors, file.stat().st_size)
     return parts, facts
 
 
-def _check_archive(file: Path) -> None:
-    """Refuse an archive that is torn or damaged, or whose entries are larger than the file itself."""
-    with open(file, "rb") as opened:
-        if opened.read(4) != b"PK\x03\x04":
-            return  # torch's older format has no archive
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise _Refused("its archive is compressed, which torch.save never does: it may unpack to any size")
-            if sum(entry.file_size for entry in entries) > file.stat().st_size:
-                raise _Refused("the entries of its archive claim to be larger than the file")
-            # torch.load looks at no checksum: of flipped bits in the weights it says nothing.
-            damaged = archive.testzip()
-    except (zipfile.BadZipFile, EOFError, OSError, ValueError, RuntimeError, struct.error) as error:
-        raise _Refused(f"its archive is torn or damaged ({_short(str(error))}): get it anew") from None
-    if damaged is not None:
-        raise _Refused(f"its archive is damaged ({_short(damaged)} differs from its checksum): get it anew")
+def _is_part(value: object) -> bool:
+    """Whether a value is a dictionary of more than dictionaries."""
+    return type(value) in (dict, OrderedDict) and not _holds_dictionaries(value)  # type: ignore[arg-type]
 
 
-def _why(error: Exception) -> str:
-    text = str(error).split("Check the documentation")[0].strip()
-    if forbidden := re.search(r"GLOBAL (\S+)", text):
-        name = _short(repr(forbidden[1]))
-        return f"it asks to load {name}, which may run code; only tensors and plain values are read"
-    if "allocate memory" in text:
-        return _NEEDS_MEMORY
-    last = text.split("\n")[-1].split("This is an internal")[0] or "it ends too early"
-    return f"it is damaged or no checkpoint ({type(error).__name__}: {_short(last)})"
+def _holds_dictionaries(value: Mapping[Any, Any]) -> bool:
+    return bool(value) and all(type(item) in (dict, OrderedDict) for item in value.values())
 
 
-def _check_tensors(tensors: Mapping[Any, Any], size: int | None = None) -> None:
-    """Refuse all but dense tensors under printable names, together not much larger than the file."""
-    total = 0
-    for name, tensor in tensors.items():
-        if not (isinstance(name, str) and name.isprintable() and len(name) <= 300):
-            raise _Refused(f"{_short(ascii(name))} is no name of a tensor")
-        if type(tensor) not in (Tensor, torch.nn.Parameter):
-            raise _Refused(f"{name} is a {type(tensor).__name__}, not a plain tensor")
-        if problem := _problem(tensor):
-            raise _Refused(f"{name} is {problem}; only dense tensors of ordinary numbers are read")
-        total += tensor.numel() * tensor.element_size()
-    if size is not None and total > 2 * size:
-        raise _Refused(f"its tensors claim {total:,} bytes, the file has {size:,}")
+def _state_dicts(content: Mapping[Any, Any], place: str = "", depth: int = 6) -> dict[str, Any]:
+    """Dictionaries of nothing but tensors, some of them weights, by the keys that lead there; of a file of others."""
+    found: dict[str, Any] = {}
+    for key, value in content.items():
+        if type(key) is not str or type(value) not in (dict, OrderedDict) or not key.isprintable() or len(key) > 100:
+            continue
+        names = [name for name in value if type(name) is str and name.endswith("weight")]
+        if names and all(isinstance(tensor, Tensor) for tensor in value.values()):
+            found[f"{place}{key}"] = value
+        elif depth > 0:
+            found |= _state_dicts(value, f"{place}{key}/", depth - 1)
+    return found
 
 
-def _problem(tensor: Tensor) -> str | None:
-    if tensor.layout != torch.strided:
-        return "sparse"
-    if tensor.is_quantized:
-        return "quantized"
-    if tensor.device.type != "cpu":
-        return f"without numbers (device {tensor.device.type})"
-    if tensor.dtype not in _DTYPES:
-        return f"of {str(tensor.dtype).removeprefix('torch.')}"
-    if tensor.is_neg():
-        return "marked as negated"
-    # An expanded number costs nothing in the file and everything when it is copied.
-    span = 1 + sum((size - 1) * stride for size, stride in zip(tensor.shape, tensor.stride(), strict=True))
-    return "larger than what is stored of it" if tensor.numel() > max(span, 0) else None
-
-
-def _facts(content: Mapping[Any, Any]) -> dict[str, Any]:
+def _facts(content: Mapping[Any, Any], read: Collection[str]) -> dict[str, Any]:
     """Arguments and epoch as plain values, and the names of everything else."""
     given = content.get("args")
-    values = getattr(given, "values", None) if isinstance(given, _Arguments) else given
+    values = getattr(given, "values", None) if isinstance(given, Arguments) else given
     values = values if type(values) is dict else {}
-    arguments = {name: value for name, value in values.items() if _is_plain(name, 0) and _is_plain(value)}
-    others = [name for name in content if name not in (*PARTS, "args", "epoch")]
+    arguments = {name: value for name, value in values.items() if is_plain(name, 0) and is_plain(value)}
+    others = [name for name in content if name not in (*PARTS, *read, "args", "epoch")]
     others += [f"args.{name}" for name in values if name not in arguments]
     epoch = content.get("epoch")
     return {
         "arguments": {str(name): value for name, value in arguments.items()},
         "epoch": epoch if type(epoch) is int and 0 <= epoch < 2**31 else None,
-        "unread": [_short(str(name)) for name in others[:100]],
+        "unread": [short(str(name)) for name in others[:100]],
     }
-
-
-def _is_plain(value: object, depth: int = 3) -> bool:
-    """Whether a value is a number, a short text, none, or a short list or dictionary of such."""
-    if value is None or type(value) is bool:
-        return True
-    if type(value) is float:
-        return math.isfinite(value)
-    if type(value) is int:
-        return abs(value) < 2**63
-    if type(value) is str:
-        return len(value) <= _LARGEST_TEXT and value.isprintable()
-    if depth == 0 or not isinstance(value, list | tuple | dict) or len(value) > _LARGEST_TEXT:
-        return False
-    inside = [*value, *value.values()] if isinstance(value, dict) else value
-    return all(_is_plain(item, depth - 1) for item in inside)
-
-
-def _short(text: str, length: int = 200) -> str:
-    """A text on one line, with nothing in it that a terminal obeys."""
-    line = "".join(letter if letter.isprintable() else " " for letter in text)
-    line = " ".join(line.split())
-    return line if len(line) <= length else line[: length - 1] + "…"
 
 
 if __name__ == "__main__":

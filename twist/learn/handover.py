@@ -18,27 +18,32 @@ from twist.learn.conversion import (
     network_config_of,
 )
 from twist.learn.export import export_backbone
-from twist.learn.foreign import read_foreign
+from twist.learn.foreign import ForeignCheckpoint, read_foreign
 from twist.learn.networks import TwistNet, build_network
 from twist.runs.config import ConfigError
+from twist.runs.frozen import refuse_frozen
 from twist.runs.record import RunRecord
 
 
 def import_checkpoint(path: str | Path) -> tuple[TwistNet, ImportReport]:
-    """A network as a checkpoint of the authors describes it, filled with its weights, in evaluation mode.
+    """A network as a checkpoint describes it, filled with its weights, in evaluation mode.
 
     Parameters
     ----------
     path
-        A full checkpoint in either of the authors' layouts, a backbone's state dict, or a safetensors file. It is read
-        in a process of its own that can run no code of the file.
+        A full checkpoint in either of the authors' layouts, a backbone's state dict, a safetensors file, or a file of
+        others that `read_foreign` knows. It is read in a process of its own that can run no code of the file.
 
     Raises
     ------
     ConfigError
         When the file is unsafe, damaged or no such checkpoint, or a key is missing or unexpected: all are listed.
     """
-    checkpoint = read_foreign(Path(path).expanduser())
+    return network_of_checkpoint(read_foreign(Path(path).expanduser()))
+
+
+def network_of_checkpoint(checkpoint: ForeignCheckpoint) -> tuple[TwistNet, ImportReport]:
+    """As `import_checkpoint`, of a checkpoint that was read already."""
     network = build_network(
         network_config_of(checkpoint),
         in_channels_of(checkpoint),
@@ -71,6 +76,7 @@ def network_of_run(path: Path, checkpoint: Path | None = None) -> TwistNet:
 def _newest(path: Path) -> Path:
     folder = newest_sound(path)
     if folder is None:
+        refuse_frozen(path, "exported")
         raise ConfigError(
             f"{path.name} has no sound checkpoint yet: wait for the first, or ask `twist stop {path.name}`"
         )

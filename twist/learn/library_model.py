@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import functools
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -11,94 +14,68 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from twist.learn.foreign import ForeignCheckpoint, read_foreign
+from twist.learn.conversion import listed
+from twist.learn.foreign import read_tensors
 from twist.learn.image_model import Model, make_model
-from twist.learn.preparing import ResizedCrop
+from twist.learn.preparing import Choices, ResizedCrop, prepared
 from twist.learn.taps import LastBlocks
 from twist.runs.config import ConfigError
 
-_INTERPOLATIONS = ("bicubic", "bilinear")
 
-
-def model_of_pixels(*, image_size: int | None = None, channels: int | None = None) -> Model:
+def model_of_pixels(choices: Choices) -> Model:
     """The pixels themselves as features, mean gray 0: the baseline of every other.
 
-    Parameters
-    ----------
-    image_size
-        Side of the central square that they are resized to; none takes images as they are.
-    channels
-        1, 3, or none, which takes images as they are.
+    Their size and channels stay as they are unless others are asked for.
     """
-    prepare = ResizedCrop(image_size, image_size, channels, mean=(0.5,), std=(0.25,))
+    size = choices.image_size
+    prepare = ResizedCrop(size, size, choices.channels, mean=choices.mean or (0.5,), std=choices.std or (0.25,))
     return make_model("pixels", "pixels", nn.Flatten(), prepare, make={"net": "pixels"}, facts={})
 
 
-def model_of_timm(
-    name: str,
-    *,
-    weights: str = "cached",
-    image_size: int | None = None,
-    channels: int = 3,
-    seed: int = 0,
-    blocks: int = 1,
-) -> Model:
+def model_of_timm(name: str, choices: Choices, *, weights: str | Path = "cached") -> Model:
     """A model of timm by its name there, prepared as its configuration says.
 
     Parameters
     ----------
     name
         Name in timm, with or without the tag of its weights: ``resnet18.a1_in1k``.
+    choices
+        What is asked of it.
     weights
-        cached (only if they are on this machine), download (fetched when they are not), or random.
-    image_size
-        Side of the views in pixels; none means what the weights were tested with.
-    channels
-        Channels of the images that it takes; first layers of other weights are adapted by timm.
-    seed
-        Of random weights.
-    blocks
-        Last blocks of a vision transformer whose class tokens are the features.
+        cached (only if they are on this machine), download (fetched when they are not), random, or a file of weights
+        for this architecture.
 
     Raises
     ------
     ConfigError
-        When timm is missing or knows no such model, or the weights are not here and were not to be fetched.
+        When timm is missing or knows no such model, the weights are not here and were not to be fetched, or those of
+        the file are another architecture's.
     """
     timm = _import_timm(name)
     if not timm.is_model(name):
         raise ConfigError(f"timm has no model {name!r}{_near(name, timm.list_models())}")
-    pretrained = weights != "random"
-    wishes: dict[str, Any] = {}
-    if image_size is not None:
-        wishes = {"img_size": image_size, "dynamic_img_size": True}
-    overlay = None
-    if pretrained:
-        overlay = {"state_dict": _timm_weights(timm, name, download=weights == "download"), "source": ""}
-    net = _create(timm, name, wishes, pretrained=pretrained, overlay=overlay, channels=channels, seed=seed)
+    make = _Maker(timm, name, choices)
+    facts: dict[str, Any] = {"model": name, "timm": timm.__version__}
+    if isinstance(weights, Path):
+        net = _fill_timm(make, read_tensors(weights), weights)
+    elif weights == "random":
+        net = make(choices.seed or 0)
+    else:
+        net = make(0, _timm_weights(timm, name, download=weights == "download"))
+        facts["weights"] = timm.models.get_pretrained_cfg(name).tag or "its default"
     config = timm.data.resolve_data_config({}, model=net)
-    prepare = _prepared(
-        image_size or config["input_size"][-1],
+    prepare = prepared(
+        choices,
+        config["input_size"][-1],
         config["crop_pct"],
-        channels,
-        config["mean"],
-        config["std"],
-        config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+        interpolation=config["interpolation"],
     )
-    tag = timm.models.get_pretrained_cfg(name).tag or "its default"
-    facts: dict[str, Any] = {"model": name, "weights": tag if pretrained else "random", "timm": timm.__version__}
-    facts |= {} if pretrained else {"seed": seed}
-    return _of_net(f"timm:{name}" + ("" if pretrained else ", random weights"), "timm", net, prepare, facts, blocks)
+    return _of_net("timm", net, prepare, facts, choices, weights)
 
 
-def model_of_torchvision(
-    name: str,
-    *,
-    weights: str = "cached",
-    image_size: int | None = None,
-    channels: int = 3,
-    seed: int = 0,
-) -> Model:
+def model_of_torchvision(name: str, choices: Choices, *, weights: str | Path = "cached") -> Model:
     """A classifier of torchvision by its name there, without its last layer, prepared as its weights say.
 
     Parameters and errors are those of `model_of_timm`; its models take color images.
@@ -109,68 +86,133 @@ def model_of_torchvision(
     names = zoo.list_models(module=zoo)
     if name not in names:
         raise ConfigError(f"torchvision has no classifier {name!r}{_near(name, names)}")
-    if channels != 3:
-        raise ConfigError(f"channels is {channels}, but torchvision's {name} takes 3: gray images are given thrice")
-    enum = zoo.get_model_weights(name)
-    default = enum.DEFAULT
-    net = _seeded(lambda: zoo.get_model(name, weights=None), seed)
-    if weights != "random":
+    if choices.channels not in (None, 3):
+        raise ConfigError(f"channels is {choices.channels}, but torchvision's {name} takes 3: gray is given thrice")
+    default = zoo.get_model_weights(name).DEFAULT
+    net = _seeded(lambda: zoo.get_model(name, weights=None), choices.seed or 0)
+    facts: dict[str, Any] = {"model": name, "torchvision": torchvision.__version__}
+    if weights in ("cached", "download"):
         net.load_state_dict(_torchvision_weights(name, default, download=weights == "download"))
+        facts["weights"] = default.name
     _drop_classifier(net, name)
+    if isinstance(weights, Path):
+        _fill(net, _fitting(read_tensors(weights), net.state_dict()), f"torchvision:{name}", weights)
     told = default.transforms()
-    size = image_size or told.crop_size[0]
-    prepare = _prepared(size, told.crop_size[0] / told.resize_size[0], 3, told.mean, told.std, told.interpolation.value)
-    facts: dict[str, Any] = {
-        "model": name,
-        "weights": "random" if weights == "random" else default.name,
-        "torchvision": torchvision.__version__,
-    }
-    facts |= {"seed": seed} if weights == "random" else {}
-    title = f"torchvision:{name}" + (", random weights" if weights == "random" else "")
-    return _of_net(title, "torchvision", net, prepare, facts, 1)
+    prepare = prepared(
+        choices,
+        told.crop_size[0],
+        told.crop_size[0] / told.resize_size[0],
+        mean=told.mean,
+        std=told.std,
+        interpolation=told.interpolation.value,
+    )
+    return _of_net("torchvision", net, prepare, facts, choices, weights)
 
 
-def _of_net(title: str, kind: str, net: nn.Module, prepare: ResizedCrop, facts: dict[str, Any], blocks: int) -> Model:
-    make = {"net": kind, "model": facts["model"], "blocks": blocks}
-    if blocks > 1:
-        net, facts = LastBlocks(net, blocks), {**facts, "blocks": blocks}
+def _of_net(
+    kind: str, net: nn.Module, prepare: ResizedCrop, facts: dict[str, Any], choices: Choices, weights: str | Path
+) -> Model:
+    make = {"net": kind, "model": facts["model"], "blocks": choices.blocks}
+    title = f"{kind}:{facts['model']}"
+    if choices.blocks > 1:
+        net, facts = LastBlocks(net, choices.blocks), {**facts, "blocks": choices.blocks}
+    if isinstance(weights, Path):
+        title, kind = f"{weights.name} as {title}", "file"
+        facts = {**facts, "file": weights.name, "sha256": file_hash(weights)}
+    elif weights == "random":
+        title, facts = f"{title}, random weights", {**facts, "weights": "random", "seed": choices.seed or 0}
     return make_model(title, kind, net, prepare, make=make, facts=facts)
 
 
-def _prepared(
-    size: int, crop: float, channels: int, mean: Iterable[float], std: Iterable[float], interpolation: str
-) -> ResizedCrop:
-    mean, std = tuple(mean), tuple(std)
-    if channels == 1 and len(mean) == 3:
-        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
-    interpolation = interpolation if interpolation in _INTERPOLATIONS else "bicubic"
-    return ResizedCrop(size, round(size / crop), channels, mean, std, interpolation)
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _create(
-    timm: ModuleType,
-    name: str,
-    wishes: dict[str, Any],
-    *,
-    pretrained: bool,
-    overlay: dict[str, Any] | None,
-    channels: int,
-    seed: int,
-) -> nn.Module:
-    def create() -> nn.Module:
-        return timm.create_model(
-            name, pretrained=pretrained, pretrained_cfg_overlay=overlay, num_classes=0, in_chans=channels, **wishes
+@dataclass(frozen=True)
+class _Maker:
+    """What makes a model of timm, with random weights of a seed, or with given ones in timm's names for them."""
+
+    timm: ModuleType
+    name: str
+    choices: Choices
+
+    def __call__(self, seed: int, state: Mapping[str, Tensor] | None = None) -> nn.Module:
+        size = self.choices.image_size
+        wishes: dict[str, Any] = {} if size is None else {"img_size": size, "dynamic_img_size": True}
+        overlay = None if state is None else {"state_dict": dict(state), "source": ""}
+        while True:
+            try:
+                return _seeded(functools.partial(self._create, overlay, wishes), seed)
+            except Exception as error:
+                # Which of them a model takes is known to its constructor alone.
+                refused = [key for key in wishes if isinstance(error, TypeError) and repr(key) in str(error)]
+                if not refused:
+                    reason = " ".join(str(error).split())[:300]
+                    raise ConfigError(f"timm:{self.name} cannot be made ({type(error).__name__}: {reason})") from error
+                wishes = {key: value for key, value in wishes.items() if key not in refused}
+
+    def _create(self, overlay: dict[str, Any] | None, wishes: dict[str, Any]) -> nn.Module:
+        return self.timm.create_model(
+            self.name,
+            pretrained=overlay is not None,
+            pretrained_cfg_overlay=overlay,
+            num_classes=0,
+            in_chans=self.choices.channels or 3,
+            **wishes,
         )
 
-    while True:
-        try:
-            return _seeded(create, seed)
-        except Exception as error:
-            # Which of them a model takes is known to its constructor alone.
-            refused = [key for key in wishes if isinstance(error, TypeError) and repr(key) in str(error)]
-            if not refused:
-                raise ConfigError(f"timm:{name} cannot be made ({type(error).__name__}: {error})") from error
-            wishes = {key: value for key, value in wishes.items() if key not in refused}
+
+def _fill_timm(make: _Maker, parts: Mapping[str, Mapping[str, Tensor]], file: Path) -> nn.Module:
+    """A model of timm with a file's weights, under its own names or those that timm translates."""
+    net = make(0)
+    given = _fitting(parts, net.state_dict())
+    if set(net.state_dict()) <= set(given):
+        return _fill(net, given, f"timm:{make.name}", file)
+    try:
+        first, second = make(0, given), make(1, given).state_dict()
+    except ConfigError as error:
+        raise ConfigError(
+            f"{str(file)!r} does not fill timm:{make.name} ({error}); name the architecture that it was made with"
+        ) from error
+    # timm passes over what a file lacks: such weights still depend on the seed.
+    if drawn := [key for key, tensor in first.state_dict().items() if not torch.equal(tensor, second[key])]:
+        raise ConfigError(
+            f"{str(file)!r} does not fill timm:{make.name}: {len(drawn)} of its {len(second)} tensors are not in it "
+            f"({listed(drawn)}); name the architecture that the file was made with"
+        )
+    return first
+
+
+def _fill(net: nn.Module, given: Mapping[str, Tensor], title: str, file: Path) -> nn.Module:
+    wanted = net.state_dict()
+    missing = [key for key in wanted if key not in given and not key.endswith("num_batches_tracked")]
+    shapes = [
+        f"{key} is {tuple(given[key].shape)} in the file, {tuple(wanted[key].shape)} there"
+        for key in wanted
+        if key in given and given[key].shape != wanted[key].shape
+    ]
+    if missing or shapes:
+        found = {"missing from the file": missing, "of another shape": shapes}
+        said = "; ".join(f"{len(names)} {reason} ({listed(names)})" for reason, names in found.items() if names)
+        raise ConfigError(f"{str(file)!r} does not fill {title}: {said}; name the architecture that it was made with")
+    net.load_state_dict({key: given.get(key, tensor) for key, tensor in wanted.items()})
+    return net
+
+
+def _fitting(parts: Mapping[str, Mapping[str, Tensor]], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors of a file behind that prefix which gives most of the wanted names."""
+    best: dict[str, Tensor] = {}
+    best_count = -1
+    for tensors in parts.values():
+        prefixes = {""} | {name.removesuffix(key) for name in tensors for key in wanted if name.endswith(f".{key}")}
+        for prefix in sorted(prefixes):
+            own = {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+            count = sum(name in wanted for name in own)
+            if count > best_count:
+                best, best_count = own, count
+    return best
 
 
 def _seeded(make: Any, seed: int) -> nn.Module:
@@ -188,14 +230,13 @@ def _timm_weights(timm: ModuleType, name: str, *, download: bool) -> dict[str, T
     if file is None:
         raise ConfigError(
             f"the weights of timm:{name} are not on this machine: 'timm:{name}?weights=download' fetches them, "
-            f"'timm:{name}?weights=random' takes an untrained network; a file of them can be given by its path with "
-            f"'FILE?arch=timm:{name}'"
+            f"'timm:{name}?weights=random' takes an untrained network, 'timm:{name}?weights=FILE' a file of them"
         )
-    return _whole(read_foreign(file))
+    return _whole(read_tensors(file))
 
 
-def _whole(checkpoint: ForeignCheckpoint) -> dict[str, Tensor]:
-    return {name: tensor for part in checkpoint.tensors.values() for name, tensor in part.items()}
+def _whole(parts: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: tensor for part in parts.values() for name, tensor in part.items()}
 
 
 def _timm_file(config: Any, *, download: bool) -> Path | None:
@@ -223,9 +264,9 @@ def _torchvision_weights(name: str, weights: Any, *, download: bool) -> dict[str
     if file is None:
         raise ConfigError(
             f"the weights of torchvision:{name} are not on this machine: 'torchvision:{name}?weights=download' fetches "
-            f"them, 'torchvision:{name}?weights=random' takes an untrained network"
+            f"them, 'torchvision:{name}?weights=random' takes an untrained network, '…?weights=FILE' a file of them"
         )
-    return _whole(read_foreign(file))
+    return _whole(read_tensors(file))
 
 
 def _hub_file(url: str, *, download: bool) -> Path | None:

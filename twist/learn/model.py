@@ -6,17 +6,23 @@ import os
 from pathlib import Path
 from typing import Any
 
+from twist.learn.export import FORMS
+from twist.learn.file_model import model_of_file
 from twist.learn.image_model import Answers, ClassHead, Model, as_images, make_model
 from twist.learn.library_model import model_of_pixels, model_of_timm, model_of_torchvision
+from twist.learn.preparing import Choices
 from twist.learn.run_model import estimate_norms, model_of_run, untrained_model
 from twist.runs.config import ConfigError
+from twist.runs.fields import as_type
 from twist.runs.folders import find_run
 from twist.runs.handle import Run
 
 __all__ = ["Answers", "ClassHead", "Model", "as_images", "estimate_norms", "load_model", "make_model"]
 
-_OPTIONS = ("step", "teacher", "blocks", "seed", "weights", "image_size", "channels")
+_OPTIONS = ("step", "teacher", "part", "weights", "image_size", "channels", "mean", "std", "seed", "blocks")
 _WEIGHTS = ("cached", "download", "random")
+_LIBRARIES = {"timm": model_of_timm, "torchvision": model_of_torchvision}
+_FILES = (".pth", ".pt", ".ckpt", ".tar", ".bin", ".safetensors", ".pkl", ".npz")
 
 
 def load_model(
@@ -25,18 +31,28 @@ def load_model(
     checkpoint_step: int | None = None,
     image_size: int | None = None,
     channels: int | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
     seed: int | None = None,
-    blocks: int = 1,
+    blocks: int | None = None,
 ) -> Model:
     """A network by what a person calls it, with its preprocessing, on the CPU, in evaluation mode.
 
     Parameters
     ----------
     spec
-        A run by name, path or handle (``mine``, ``mine@340`` at that step, ``teacher:mine``); ``random:mine``, the
-        same network untrained; ``timm:NAME``; ``torchvision:NAME``; or ``pixels``. Options may follow behind a
-        question mark: ``timm:resnet18?weights=random&seed=3``. Weights of timm and torchvision are taken from this
-        machine's caches; ``weights=download`` fetches them, ``weights=random`` draws them.
+        What is asked for:
+
+        - a run by name, path or handle: ``mine``, ``mine@340`` at that step, ``teacher:mine``;
+        - ``random:mine``, the same network untrained;
+        - a checkpoint file (.pth, .ckpt, .safetensors, …) of the authors, of Lightning, solo-learn, lightly, DINO,
+          MoCo and others who train ResNets and vision transformers, or the folder of an export;
+        - ``timm:NAME``, ``torchvision:NAME``: with weights from this machine's caches, ``?weights=download`` fetches
+          them, ``?weights=random`` draws them, ``?weights=FILE`` takes a file's;
+        - ``pixels``.
+
+        Options may follow behind a question mark, the parameters below by their names and ``part`` of a file:
+        ``timm:resnet18?weights=random&seed=3``, ``dino.pth?part=student&blocks=4``.
     checkpoint_step
         Step of a run's checkpoint; none means the newest sound one.
     image_size
@@ -44,6 +60,8 @@ def load_model(
     channels
         Channels that the network shall take, where that is open. Images of the other kind are always taken: gray ones
         thrice, color ones as gray.
+    mean, std
+        Subtracted and divided by (white is 1), where they are not a run's: one number, or one per channel.
     seed
         Of random weights; none means the run's own, 0 for others.
     blocks
@@ -62,40 +80,69 @@ def load_model(
     torch.Size([5, 64])
     """
     if isinstance(spec, Run):
-        spec = str(spec.path)
+        spec = spec.path
     text, options = _read_options(os.fspath(spec))
-    step = checkpoint_step if checkpoint_step is not None else options.get("step")
-    image_size = image_size or options.get("image_size")
-    channels = channels or options.get("channels")
-    seed = seed if seed is not None else options.get("seed")
-    blocks = options.get("blocks", blocks)
+    given = {"image_size": image_size, "channels": channels, "mean": mean, "std": std, "seed": seed, "blocks": blocks}
+    options |= {key: value for key, value in {**given, "step": checkpoint_step}.items() if value is not None}
+    choices = Choices(**{key: options.pop(key) for key in given if key in options})
     place, _, name = text.partition(":")
     if text == "pixels":
-        return model_of_pixels(image_size=image_size, channels=channels)
-    if place == "timm":
-        return model_of_timm(
-            name,
-            weights=options.get("weights", "cached"),
-            image_size=image_size,
-            channels=channels or 3,
-            seed=seed or 0,
-            blocks=blocks,
-        )
-    if place == "torchvision":
-        return model_of_torchvision(
-            name,
-            weights=options.get("weights", "cached"),
-            image_size=image_size,
-            channels=channels or 3,
-            seed=seed or 0,
-        )
+        _refuse(text, options)
+        return model_of_pixels(choices)
+    if place in _LIBRARIES:
+        weights = options.pop("weights", "cached")
+        _refuse(text, options)
+        return _LIBRARIES[place](name, choices, weights=weights if weights in _WEIGHTS else _file(weights))
     if place == "random":
-        return untrained_model(find_run(name), seed=seed, blocks=blocks)
+        _refuse(text, options)
+        return untrained_model(find_run(name), seed=choices.seed, blocks=choices.blocks)
+    if (file := _weights_file(text)) is not None:
+        part = options.pop("part", None)
+        _refuse(text, options)
+        return model_of_file(file, choices, part=part)
     teacher = place == "teacher"
-    name, at, number = (name if teacher else text).partition("@")
-    if at:
-        step = _whole("step", number)
-    return model_of_run(find_run(name), step, teacher=teacher or options.get("teacher", False), blocks=blocks)
+    path, step = _run(name if teacher else text)
+    step = options.pop("step", step)
+    teacher = options.pop("teacher", False) or teacher
+    _refuse(text, options)
+    return model_of_run(path, step, teacher=teacher, blocks=choices.blocks)
+
+
+def _run(text: str) -> tuple[Path, int | None]:
+    """A run's folder and the step that stands behind its name."""
+    path = Path(text).expanduser()
+    if path.parent.name == "checkpoints" and (path.parent.parent / "run.json").is_file():
+        return path.parent.parent, _whole("step", path.name.removeprefix("step-"))
+    name, at, number = text.rpartition("@")
+    try:
+        return find_run(name if at else text), _whole("step", number) if at else None
+    except ConfigError as error:
+        raise ConfigError(
+            f"{error}; a model may also be random:RUN, timm:NAME, torchvision:NAME, pixels, or a checkpoint file"
+        ) from None
+
+
+def _weights_file(text: str) -> Path | None:
+    """The file that a text names, or that of an export's folder; None when it names a run."""
+    path = Path(text).expanduser()
+    if path.is_dir():
+        found = [path / name for name in FORMS.values() if (path / name).is_file()]
+        return found[0] if found and not (path / "run.json").exists() else None
+    return _file(text) if path.is_file() or path.suffix.lower() in _FILES else None
+
+
+def _file(text: str) -> Path:
+    path = Path(text).expanduser()
+    if not path.is_file():
+        raise ConfigError(f"there is no file {text!r}: give a checkpoint, .pth, .pt, .ckpt or .safetensors")
+    if path.suffix.lower() == ".npz":
+        raise ConfigError(f"{text!r} holds arrays, no network: features are evaluated by `twist evaluate {path.name}`")
+    return path
+
+
+def _refuse(text: str, options: dict[str, Any]) -> None:
+    if options:
+        raise ConfigError(f"{', '.join(options)} means nothing for {text!r}: leave it out")
 
 
 def _read_options(text: str) -> tuple[str, dict[str, Any]]:
@@ -106,19 +153,23 @@ def _read_options(text: str) -> tuple[str, dict[str, Any]]:
     options: dict[str, Any] = {}
     for pair in filter(None, tail.split("&")):
         key, equals, value = pair.partition("=")
-        if key == "pretrained":
-            key, value = "weights", {"false": "random", "true": "cached"}.get(value.lower(), value)
         if key not in _OPTIONS or not equals:
             raise ConfigError(f"{pair!r} behind {text!r} is no option: known are {', '.join(_OPTIONS)}, as NAME=VALUE")
-        if key == "weights":
-            if value not in _WEIGHTS:
-                raise ConfigError(f"weights is {value!r} behind {text!r}: give {', '.join(_WEIGHTS)}")
-            options[key] = value
-        elif key == "teacher":
-            options[key] = value.lower() in ("true", "1", "yes")
-        else:
-            options[key] = _whole(key, value)
+        options[key] = _option(key, value)
     return text, options
+
+
+def _option(key: str, value: str) -> Any:
+    if key in ("part", "weights"):
+        return value
+    if key in ("mean", "std", "teacher"):
+        try:
+            return as_type(value, bool if key == "teacher" else tuple[float, ...])
+        except (KeyError, ValueError, TypeError):
+            raise ConfigError(
+                f"{key} is {value!r}: give {'true or false' if key == 'teacher' else 'numbers'}"
+            ) from None
+    return _whole(key, value)
 
 
 def _whole(name: str, text: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -123,6 +124,59 @@ class ResizedCrop:
 #: What a network's images go through before it sees them. ``channels`` and ``size`` are those of the views, None where
 #: images are taken as they are; ``facts`` are all that decides what comes out, as plain values.
 Preparation = PlainView | ResizedCrop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choices:
+    """What a person asks of a network where it leaves that open; None leaves it to the network.
+
+    Attributes
+    ----------
+    image_size
+        Side of the views in pixels.
+    channels
+        Channels of the images that it takes.
+    mean, std
+        Subtracted and divided by (white is 1): one number, or one per channel.
+    seed
+        Of random weights.
+    blocks
+        Last blocks of a vision transformer whose class tokens are the features, side by side.
+    """
+
+    image_size: int | None = None
+    channels: int | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    seed: int | None = None
+    blocks: int = 1
+
+
+def prepared(
+    choices: Choices,
+    size: int,
+    crop: float,
+    *,
+    mean: Iterable[float],
+    std: Iterable[float],
+    channels: int = 3,
+    interpolation: str = "bicubic",
+) -> ResizedCrop:
+    """The preparation of a network made elsewhere: what it was tested with, but for what is asked otherwise.
+
+    Parameters
+    ----------
+    size, crop
+        Side of the square in pixels, and its share of the shorter side before the cut.
+    mean, std, channels, interpolation
+        As for `ResizedCrop`; of three means one is made for gray images.
+    """
+    size, channels = choices.image_size or size, choices.channels or channels
+    mean, std = tuple(mean), tuple(std)
+    if channels == 1 and len(mean) == 3:
+        mean, std = (sum(mean) / 3,), (sum(std) / 3,)
+    interpolation = interpolation if interpolation in ("bicubic", "bilinear") else "bicubic"
+    return ResizedCrop(size, round(size / crop), channels, choices.mean or mean, choices.std or std, interpolation)
 
 
 def with_channels(images: UInt8[Tensor, "N ch H W"], channels: int | None) -> UInt8[Tensor, "N channels H W"]:
