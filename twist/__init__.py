@@ -29,8 +29,10 @@ _HOMES = {
     "TwoViews": "twist.view.two_views",
     "LaunchForm": "twist.view.launch_form",
     "write_report": "twist.view.report",
+    "label": "twist.learn.frozen",
     "train": "twist.learn.train",
     "load_model": "twist.learn.model",
+    "assign": "twist.learn.assigning",
     "results": "twist.runs.result_tables",
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 from jaxtyping import Int64, UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
@@ -100,6 +101,14 @@ class ImageFiles(StoredImages):
                     on_progress(rows.stop, len(self))
         _refuse_broken(self.folder, self.paths, broken)
 
+    def read_sound(self, rows: Sequence[int]) -> tuple[UInt8[Tensor, "n ch H W"], dict[int, str]]:
+        """The images of these rows but for damaged ones, in order, and why each of those cannot be used, by row."""
+        pixels = np.empty((len(rows), *self.shape[1:]), np.uint8)
+        with self.reading(), ThreadPoolExecutor(num_threads()) as pool:
+            reasons = dict(zip(rows, pool.map(self._decode_into, rows, pixels), strict=True))
+        broken = {row: reason for row, reason in reasons.items() if reason}
+        return torch.from_numpy(pixels[[row not in broken for row in rows]]), broken
+
     def _decode_into(self, row: int, place: np.ndarray) -> str | None:
         """Decode one file into its place, or say why that cannot be."""
         pixels = _decode(self.paths[row], self.side)
@@ -129,8 +138,8 @@ def survey(folder: Path, paths: Sequence[Path], side: int | None) -> ImageFiles:
     ConfigError
         When files are no images or too large: names them. When images differ in size and no side is given.
     """
-    with _strict_pillow(), ThreadPoolExecutor(num_threads()) as pool:
-        headers = list(pool.map(partial(_read_header, need_size=side is None), paths))
+    with _strict_pillow():
+        headers = _read_headers(paths, need_size=side is None)
         _refuse_broken(folder, paths, {row: one for row, one in enumerate(headers) if isinstance(one, str)})
         known = [one for one in headers if not isinstance(one, str)]
         first = known[0]
@@ -146,6 +155,39 @@ def survey(folder: Path, paths: Sequence[Path], side: int | None) -> ImageFiles:
         )
     width, height = (side, side) if side is not None else first.size
     return ImageFiles(folder, paths, side, (len(paths), 1 if all(one.is_gray for one in known) else 3, height, width))
+
+
+def survey_sound(
+    folder: Path, paths: Sequence[Path], *, side: int | None, side_if_mixed: int
+) -> tuple[ImageFiles | None, dict[Path, str]]:
+    """Those of the files that are images by their headers, and why others are none.
+
+    Parameters
+    ----------
+    folder, paths
+        As for `survey`.
+    side
+        Side to which images are brought; none keeps a common size.
+    side_if_mixed
+        The same where no side is given and the images have no common size.
+    """
+    with _strict_pillow():
+        headers = dict(zip(paths, _read_headers(paths, need_size=side is None), strict=True))
+    broken = {path: one for path, one in headers.items() if isinstance(one, str)}
+    known = {path: one for path, one in headers.items() if not isinstance(one, str)}
+    if not known:
+        return None, broken
+    sizes = {one.size for one in known.values()}
+    if side is None and len(sizes) > 1:
+        side = side_if_mixed
+    width, height = (side, side) if side is not None else next(iter(sizes))
+    channels = 1 if all(one.is_gray for one in known.values()) else 3
+    return ImageFiles(folder, list(known), side, (len(known), channels, height, width)), broken
+
+
+def _read_headers(paths: Sequence[Path], *, need_size: bool) -> list[_Header | str]:
+    with ThreadPoolExecutor(num_threads()) as pool:
+        return list(pool.map(partial(_read_header, need_size=need_size), paths))
 
 
 def _refuse_broken(folder: Path, paths: Sequence[Path], broken: Mapping[int, str]) -> None:

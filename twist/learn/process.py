@@ -7,6 +7,7 @@ import ctypes
 import math
 import os
 import platform
+import re
 import signal
 import threading
 import time
@@ -115,6 +116,8 @@ def choose_device(name: str) -> torch.device:
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if re.fullmatch(r"cpu|mps|cuda(:\d{1,3})?", name) is None:
+        raise ConfigError(f"device is {name!r}: give auto, cpu, cuda, cuda:N or mps")
     check_device(name)
     device = torch.device(name)
     usable = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}

@@ -242,6 +242,21 @@ def folder_images(folder: Path, split: str = "all") -> FolderImages:
     return FolderImages(loose, None, None)
 
 
+def image_paths(folder: Path) -> list[Path]:
+    """Every image below a folder by name, sorted; hidden ones are skipped.
+
+    Raises
+    ------
+    ConfigError
+        When there is none.
+    """
+    found = sorted(_files(folder, deep=True))
+    if not found:
+        kinds = ", ".join(suffix[1:] for suffix in IMAGE_SUFFIXES)
+        raise ConfigError(f"there is no image in {str(folder)!r}: put files there that end in {kinds}")
+    return found
+
+
 def _split_folders(folder: Path, split: str) -> list[Path]:
     train = folder / "train"
     test = next((folder / name for name in _TEST_FOLDERS if (folder / name).is_dir()), None)

@@ -94,6 +94,22 @@ def free_target(path: Path) -> Path:
     raise ConfigError(f"{path} exists ten thousand times over: delete some of them")
 
 
+def table_kind(target: Path | str) -> str:
+    """The ending of a file that a table can be written to: ``.csv``, or ``.parquet`` where pyarrow is there.
+
+    Raises
+    ------
+    ConfigError
+        For another ending, or parquet without pyarrow.
+    """
+    kind = Path(target).suffix.lower()
+    if kind not in (".csv", ".parquet"):
+        raise ConfigError(f"{target} cannot be written: give {_WAYS}")
+    if kind == ".parquet":
+        _require("pyarrow")
+    return kind
+
+
 def write_table(table: pd.DataFrame, target: Path | str) -> Path:
     """Write a table as ``.csv`` or ``.parquet``; numbers keep every digit.
 
@@ -104,11 +120,7 @@ def write_table(table: pd.DataFrame, target: Path | str) -> Path:
     ConfigError
         For another ending, an existing file, or parquet without pyarrow.
     """
-    kind = Path(target).suffix.lower()
-    if kind not in (".csv", ".parquet"):
-        raise ConfigError(f"{target} cannot be written: give {_WAYS}")
-    if kind == ".parquet":
-        _require("pyarrow")
+    kind = table_kind(target)
     path = new_target(target)
     if kind == ".parquet":
         table.to_parquet(path, engine="pyarrow", index=True)
