@@ -37,7 +37,7 @@ def add_commands(commands: Any) -> None:
 def facts_of(run: Run) -> dict[str, Any]:
     """State, verdict, scores and time of a run, as `--json` prints them."""
     run.record.poll()
-    status = run.status
+    status, frozen = run.status, run.record.frozen
     facts: dict[str, Any] = {
         "run": run.name,
         "path": str(run.path),
@@ -47,7 +47,8 @@ def facts_of(run: Run) -> dict[str, Any]:
         "step": status.step,
         "total_steps": status.total_steps,
         "message": status.message,
-        "train_seconds": round(run.train_seconds, 2),
+        "train_seconds": round(float(frozen.get("seconds", 0)) if frozen else run.train_seconds, 2),
+        "spent_on": "labeling" if frozen else "training",
         "notes": notes_of(run),
         "warnings": [event["message"] for event in run.record.events if event["kind"] == "warning"],
     }
@@ -128,7 +129,7 @@ def print_summary(run: Run, facts: dict[str, Any]) -> None:
         for row in facts["evaluations"]:
             label = f"{row['protocol']}, {row['score']}"
             print(f"  {label:<48} {row['value']:>8.3f}  {row['model'].partition(' @ ')[2]}, {row['data']}")
-    print(f"\n  {'training, seconds':<48} {facts['train_seconds']:>8.1f}")
+    print(f"\n  {facts['spent_on'] + ', seconds':<48} {facts['train_seconds']:>8.1f}")
     if "report" in facts:
         print(f"  report  {facts['report']}")
     print()
@@ -182,7 +183,8 @@ def _verdict(options: argparse.Namespace) -> int:
 
 def _print_verdict(facts: dict[str, Any]) -> None:
     since = "" if facts["since"] is None else f", first said at step {facts['since']}"
-    print(f"\n  {facts['title'].upper()}  at step {facts['step']}{since}\n\n  {facts['sentence']}")
+    when = "" if facts["kind"] == "nothing trained" else f"  at step {facts['step']}{since}"
+    print(f"\n  {facts['title'].upper()}{when}\n\n  {facts['sentence']}")
     for cause in facts["causes"]:
         print(f"  likely cause: {cause}")
     print(f"  {facts['advice']}")

@@ -32,6 +32,7 @@ from twist.learn.two_views import Subject, pair_of_views, sensitivity
 from twist.runs.answering import error_message
 from twist.runs.config import ConfigError, Recipe, ViewsConfig, with_fields
 from twist.runs.frames import FrameError, read_frame, write_frame
+from twist.runs.frozen import refuse_frozen
 from twist.runs.named_sets import NAMED_SETS
 from twist.runs.record import RunRecord
 from twist.runs.sheets import ContactSheets, thumbnails_of
@@ -128,6 +129,7 @@ class Probe:
 
     def load(self, step: int | None) -> None:
         """Take the network of a checkpoint, none meaning the newest sound one."""
+        refuse_frozen(self.path, "probed")
         folder = newest_sound(self.path) if step is None else self.path / "checkpoints" / step_folder(step)
         if folder is not None and step is not None and folder not in (kept := checkpoint_folders(self.path)):
             steps = ", ".join(f"{int(path.name[5:]):,}" for path in kept) or "none"

@@ -24,6 +24,7 @@ from twist.learn.stored_images import StoredImages
 from twist.learn.taps import LastBlocks, LastColumns
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.config import ConfigError, Recipe, to_dict
+from twist.runs.frozen import refuse_frozen
 from twist.runs.groups import is_own_code
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, read_json, read_manifest, step_folder
@@ -205,6 +206,7 @@ def _checkpoint(path: Path, step: int | None, part: str) -> tuple[Path, str, dic
             if step is None and not folder.exists():
                 continue  # thinned by its trainer meanwhile: a newer one is there
             raise ConfigError(f"{path.name}: {folder.name} cannot be read ({error}); choose another") from error
+    refuse_frozen(path, "asked about images")
     raise ConfigError(
         f"{path.name} has no sound checkpoint yet: wait for the first, ask `twist stop {path.name}`, or take the "
         f"untrained network, 'random:{path.name}'"

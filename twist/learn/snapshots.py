@@ -66,28 +66,43 @@ def take(
             logits.append(outputs.logits.float())
     network.train(was_training)
     all_features, all_logits = torch.cat(features), torch.cat(logits)
-    temperature = recipe.objective.temperature
-    log_probs = (all_logits / temperature).log_softmax(1)
+    kept, summary = describe(all_features, all_logits, temperature=recipe.objective.temperature, labels=labels)
+    if agreement is not None:
+        kept["agreement"] = agreement
+        if not np.isnan(agreement).all():
+            summary["watch/agreement"] = float(np.nanmean(agreement))
+    return kept, summary
+
+
+@torch.no_grad()
+def describe(
+    features: Float[Tensor, "M D"],
+    logits: Float[Tensor, "M C"],
+    *,
+    temperature: int | float = 1.0,
+    labels: Int64[Tensor, " M"] | None = None,
+) -> tuple[dict[str, np.ndarray], dict[str, float]]:
+    """The columns and the summary of a snapshot, from what is known of the images: features and logits.
+
+    Arguments and values are those of `take`; log-probabilities will do for logits.
+    """
+    log_probs = (logits / temperature).log_softmax(1)
     top = log_probs.exp().topk(min(TOP_CLASSES, log_probs.shape[1]), 1)
-    of_features, spectrum = diagnostics.summarize_features(all_features)
+    of_features, spectrum = diagnostics.summarize_features(features)
     columns = {
         "assignment": top.indices[:, 0].int(),
         "confidence": top.values[:, 0],
         "sample_entropy": information.sample_entropy(log_probs),
         "top_classes": top.indices.int(),
         "top_probs": top.values,
-        "features": all_features.half(),
+        "features": features.half(),
         "mean_probs": information.mean_log_probs(log_probs).exp(),
         "feature_spectrum": spectrum[:SPECTRUM],
     }
-    summary = diagnostics.summarize_images(all_logits, temperature=temperature) | of_features
+    summary = diagnostics.summarize_images(logits, temperature=temperature) | of_features
     if labels is not None:
-        summary |= probe(all_features, labels)
+        summary |= probe(features, labels)
     kept = {name: column.cpu().numpy() for name, column in columns.items()}
-    if agreement is not None:
-        kept["agreement"] = agreement
-        if not np.isnan(agreement).all():
-            summary["agreement"] = float(np.nanmean(agreement))
     return kept, {f"watch/{name}": value for name, value in summary.items()}
 
 

@@ -13,6 +13,7 @@ from twist.runs.batch import BatchWarning, batch_warnings
 from twist.runs.config import ConfigError, Recipe, field_names, field_value, with_fields
 from twist.runs.devices import check_device
 from twist.runs.folders import check_name, create_run, find_run, slug
+from twist.runs.frozen import refuse_frozen
 from twist.runs.handle import Run, start
 from twist.runs.launcher import check_batch, refuse_another_recipe
 from twist.runs.own_code import FOLDER, check_own_code, keep_own_code, own_parts
@@ -83,6 +84,7 @@ def prepare_fork(
         check_name(name)
     record = RunRecord(path)
     record.poll()
+    refuse_frozen(path, "forked")
     parent = record.recipe
     recipe = with_fields(parent, dict(changes or {}))
     changed = [field for field in field_names() if field_value(recipe, field) != field_value(parent, field)]

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from twist.runs.config import ConfigError, Recipe
+from twist.runs.frozen import refuse_frozen
 from twist.runs.lock import fcntl, lock_holder
 from twist.runs.record import RunRecord
 from twist.runs.status import Status, end_record, read_status
@@ -318,6 +319,7 @@ class Run:
         if status.alive:
             raise ConfigError(f"run {self.name} is {status}: it needs no resuming")
         if status.state == "COMPLETED":
+            refuse_frozen(self.path, "resumed")
             raise ConfigError(f"run {self.name} is complete ({status.step} steps): launch a longer recipe instead")
         start(self.path, max_minutes=max_minutes)
         return self

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twist.runs.config import Recipe, from_dict
+from twist.runs.frozen import frozen_facts
 from twist.runs.growing import GrowingTable
 from twist.runs.store import (
     SCHEMA,
@@ -222,6 +223,11 @@ class RunRecord:
         """Of a fork: id, name and step of the run that it comes from, its images and the fields that changed."""
         found = self.identity.get("forked_from")
         return found if isinstance(found, dict) else {}
+
+    @property
+    def frozen(self) -> dict[str, Any]:
+        """Of a run in which nothing was trained: the model of its features, and the labeler; empty for others."""
+        return frozen_facts(self.identity)
 
     @property
     def images_fingerprint(self) -> str | None:

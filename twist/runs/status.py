@@ -69,6 +69,8 @@ class Status:
         return self.state in ENDED
 
     def __str__(self) -> str:
+        if self.state == "COMPLETED" and self.message and not self.total_steps:  # there was nothing to train
+            return f"completed: {self.message}"
         text = f"{self.state.lower()} at step {self.step}"
         if self.total_steps:
             text += f" of {self.total_steps} (epoch {self.epoch:.1f} of {self.epochs})"

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import bisect
 import numbers
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
 from twist.runs.config import ConfigError
 from twist.runs.evidence import Evidence, evidence
 from twist.runs.facts import Facts, Timeline
+from twist.runs.frozen import frozen_sentence
 from twist.runs.kinds import RULES, Finding, Kind
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
@@ -45,7 +46,7 @@ class Verdict(NamedTuple):
     Attributes
     ----------
     kind
-        One of a few fixed names, for programs.
+        One of a few fixed names, for programs; ``nothing trained`` of a frozen run.
     title
         The same in one line, for people.
     sentence
@@ -64,7 +65,7 @@ class Verdict(NamedTuple):
         What the record lacks, one sentence each.
     """
 
-    kind: Kind
+    kind: Kind | Literal["nothing trained"]
     title: str
     sentence: str
     advice: str
@@ -132,13 +133,28 @@ def verdict_history(record: RunRecord, at_most: int = 200) -> list[Verdict]:
 
 
 def timeline_of(record: RunRecord) -> Timeline | Verdict:
-    """The numbers of a record; for one whose recipe is damaged, or such that no run can have it, a verdict on that."""
+    """The numbers of a record, or at once the verdict on one that has none of a training.
+
+    So it is of a frozen run, and where the recipe is damaged, or such that no run can have it.
+    """
     try:
+        if record.frozen:
+            return _nothing_trained(record)
         return Timeline(record)
     except (ConfigError, RecordError) as error:
         reason = f"The recipe of the run cannot be used: {error}."
         advice = "Look at recipe.json in its folder."
         return Verdict("too early to say", "No verdict", reason, advice, (), 0, missing=(reason,))
+
+
+def _nothing_trained(record: RunRecord) -> Verdict:
+    """What is to be said of features that were taken as they are: a labeler's classes cannot collapse into a cause."""
+    sentence = frozen_sentence(record.frozen)
+    usage = record.snapshot().class_usage if record.snapshot_steps() else np.zeros(0)
+    used = f" {int((usage > 0).sum())} of {len(usage)} classes are in use." if len(usage) else ""
+    told = f"{sentence[0].upper()}{sentence[1:]}.{used}"
+    advice = "Nothing can be changed in training: explore the classes, or hold them against a run's with twist.Compare."
+    return Verdict("nothing trained", "Nothing was trained", told, advice, (), 0)
 
 
 def judge(facts: Facts) -> Finding:
