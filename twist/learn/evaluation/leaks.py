@@ -64,13 +64,14 @@ class Leaks:
         said = []
         if self.count:
             few = f"{100 * self.share:.2g} %" if self.share < 1 else "all"
-            said.append(f"{self.count:,} asked images ({few}) also stand among the known ones")
+            stand = _verb(self.count, "stand")
+            said.append(f"{self.count:,} asked {_images(self.count)} ({few}) also {stand} among the known ones")
             if self.other_label:
                 said.append(f"{self.other_label:,} of them with another label")
         if self.known_copies:
-            said.append(f"{self.known_copies:,} known images repeat another known one")
+            said.append(_repeated(self.known_copies, "known"))
         if self.asked_copies:
-            said.append(f"{self.asked_copies:,} asked images repeat another asked one")
+            said.append(_repeated(self.asked_copies, "asked"))
         return ", ".join(said) + ", pixel by pixel"
 
 
@@ -121,3 +122,15 @@ def copies(
         known_copies=len(known) - len(pictures),
         asked_copies=len(asked) - len(np.unique(asked)),
     )
+
+
+def _repeated(count: int, side: str) -> str:
+    return f"{count:,} {side} {_images(count)} {_verb(count, 'repeat')} another {side} one"
+
+
+def _images(count: int) -> str:
+    return "image" if count == 1 else "images"
+
+
+def _verb(count: int, verb: str) -> str:
+    return f"{verb}s" if count == 1 else verb

@@ -250,7 +250,8 @@ def evaluation_sets(
 
 
 def _described(images: LabeledSet) -> str:
-    return f"{len(images):,} {images.split} images of {images.name}"
+    part = "" if images.split == "all" else f"{images.split} "
+    return f"{len(images):,} {part}image{'s' if len(images) != 1 else ''} of {images.name}"
 
 
 def _other_source(test: str | DataConfig, data: DataConfig, run_folder: Path | None, limit: int | None) -> DataConfig:
@@ -332,10 +333,7 @@ def _match(known: LabeledSet, asked: LabeledSet) -> tuple[LabeledSet, LabeledSet
         )
     if unknown.any():
         left_out = asked.labels[unknown]
-        said.append(
-            f"{int(unknown.sum()):,} asked images have labels that no known image has ({_listed(asked, left_out)}): "
-            "they are left out."
-        )
+        said.append(f"{_counted(left_out)} left out, as no known image has their label ({_listed(asked, left_out)}).")
         rows = (~unknown).nonzero()[:, 0]
         asked, of_asked = asked.take(rows, split=asked.split), of_asked[rows]
     names = [known.label_names[int(label)] for label in found]
@@ -360,6 +358,10 @@ def _in_terms_of(known: LabeledSet, asked: LabeledSet) -> tuple[Tensor, list[str
     table = torch.tensor([number.get(name, -1) for name in asked.label_names])
     shared = int((table >= 0).sum())
     return table[asked.labels], [f"Labels are matched by name: {shared} are in both sources."]
+
+
+def _counted(rows: Tensor) -> str:
+    return "1 asked image is" if len(rows) == 1 else f"{len(rows):,} asked images are"
 
 
 def _has_names(images: LabeledSet) -> bool:
