@@ -42,12 +42,14 @@ def test_every_figure_is_that_of_scikit_learn(digits, temperature):
     for row in found.rows:
         fitted = theirs(digits, row.k, row.temperature)
         probs, answers = fitted.predict_proba(asked), fitted.predict(asked)
-        assert row.scores.top_1 == pytest.approx((answers == asked_labels).mean(), abs=1e-12)
-        assert row.scores.mean_per_class == pytest.approx(balanced_accuracy_score(asked_labels, answers), abs=1e-12)
+        assert row.scores.accuracy == pytest.approx((answers == asked_labels).mean(), abs=1e-12)
+        assert row.scores.mean_label_accuracy == pytest.approx(
+            balanced_accuracy_score(asked_labels, answers), abs=1e-12
+        )
         # Theirs counts labels without a vote, in whatever order: asked only where five labels have one.
         among = (np.take_along_axis(probs, np.argsort(-probs, 1, kind="stable"), 1)[:, 4] > 0).all()
         if among:
-            assert row.scores.top_5 == pytest.approx(top_k_accuracy_score(asked_labels, probs, k=5), abs=1e-12)
+            assert row.scores.top5_accuracy == pytest.approx(top_k_accuracy_score(asked_labels, probs, k=5), abs=1e-12)
     assert found.known == 1200 and found.asked == 597 and found.notes == ()
 
 
@@ -105,17 +107,17 @@ def test_a_label_that_nobody_knows_counts_as_wrong_and_it_is_said(digits):
     few = labels < 7
     found = knn(known[few], labels[few], asked, asked_labels, KnnSettings((1,), None))
     strangers = int((asked_labels >= 7).sum())
-    assert found.rows[0].scores.top_1 <= 1 - strangers / 597
-    assert found.rows[0].scores.mean_per_class <= 0.7
+    assert found.rows[0].scores.accuracy <= 1 - strangers / 597
+    assert found.rows[0].scores.mean_label_accuracy <= 0.7
     assert f"{strangers} of 597 asked images have a label that no known image has" in found.notes[0]
 
 
 def test_five_labels_or_fewer_have_no_top_5_and_it_is_said():
     rows = torch.eye(6)
     five = knn(rows, torch.arange(6) % 5, rows, torch.arange(6) % 5, KnnSettings((1,), None))
-    assert five.scores() == {"top_1_k1": 1, "mean_per_class_k1": 1}
+    assert five.scores() == {"accuracy_k1": 1, "mean_label_accuracy_k1": 1}
     assert "no top-5 accuracy: there are 5 labels" in five.notes[0]
-    assert knn(rows, torch.arange(6), rows, torch.arange(6), KnnSettings((1,), None)).scores()["top_5_k1"] == 1
+    assert knn(rows, torch.arange(6), rows, torch.arange(6), KnnSettings((1,), None)).scores()["top5_accuracy_k1"] == 1
 
 
 def test_a_label_without_a_vote_is_no_answer():
@@ -124,7 +126,7 @@ def test_a_label_without_a_vote_is_no_answer():
     known, asked = torch.randn(300, 4, generator=generator), torch.randn(200, 4, generator=generator)
     labels, asked_labels = torch.arange(300) % 10, torch.arange(200) % 10
     scores = knn(known, labels, asked, asked_labels, KnnSettings((1,), None)).rows[0].scores
-    assert scores.top_5 == scores.top_1
+    assert scores.top5_accuracy == scores.accuracy
 
 
 @pytest.mark.parametrize("temperature", [1e-3, 0.07, 1e6])
@@ -132,7 +134,7 @@ def test_no_temperature_overflows(digits, temperature):
     scores = knn(*digits, KnnSettings((1, 200), temperature)).scores()
     assert all(0 <= value <= 1 for value in scores.values())
     if temperature == 1e-3:  # the nearest one decides
-        assert scores["top_1_k200_t0.001"] == pytest.approx(scores["top_1_k1"], abs=0.005)
+        assert scores["accuracy_k200_t0.001"] == pytest.approx(scores["accuracy_k1"], abs=0.005)
 
 
 @pytest.mark.parametrize("shape", ["equal", "zeros"])
@@ -140,8 +142,8 @@ def test_features_that_are_all_alike_give_the_first_rows_the_vote(shape):
     known = torch.zeros(40, 3) if shape == "zeros" else torch.ones(40, 3)
     labels = torch.tensor([2] * 6 + [1] * 34)
     scores = knn(known, labels, known[:5], labels[:5], KnnSettings((10, 40), 0.07)).scores()
-    assert scores["top_1_k10"] == scores["top_1_k10_t0.07"] == 1
-    assert scores["top_1_k40"] == 0
+    assert scores["accuracy_k10"] == scores["accuracy_k10_t0.07"] == 1
+    assert scores["accuracy_k40"] == 0
 
 
 @settings(deadline=None, max_examples=60)
@@ -166,8 +168,8 @@ def test_shares_lie_between_0_and_1_and_five_answers_never_do_worse_than_one(see
     rows = torch.randn(count + 7, 3, generator=generator)
     labels = torch.randint(0, num_labels, (count + 7,), generator=generator)
     for row in knn(rows[7:], labels[7:], rows[:7], labels[:7], KnnSettings((k,), 0.07)).rows:
-        assert 0 <= row.scores.top_1 <= 1 and 0 <= row.scores.mean_per_class <= 1
-        assert row.scores.top_5 is None or row.scores.top_1 <= row.scores.top_5 <= 1
+        assert 0 <= row.scores.accuracy <= 1 and 0 <= row.scores.mean_label_accuracy <= 1
+        assert row.scores.top5_accuracy is None or row.scores.accuracy <= row.scores.top5_accuracy <= 1
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

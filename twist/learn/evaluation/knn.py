@@ -32,7 +32,7 @@ class KnnSettings:
     """
 
     k: tuple[int, ...] = (10, 20, 200)
-    temperature: float | None = 0.07
+    temperature: int | float | None = 0.07
 
     def __post_init__(self):
         if not self.k or min(self.k) < 1:
@@ -79,7 +79,7 @@ class KnnFigures(NamedTuple):
     notes: tuple[str, ...]
 
     def scores(self) -> dict[str, float]:
-        """Every figure by a flat name: ``top_1_k20``, ``top_5_k200_t0.07``, ``mean_per_class_k10``."""
+        """Every figure by a flat name: ``accuracy_k20``, ``top5_accuracy_k200_t0.07``, ``mean_label_accuracy_k10``."""
         named: dict[str, float] = {}
         for row in self.rows:
             suffix = f"_k{row.k}" + ("" if row.temperature is None else f"_t{row.temperature:g}")
@@ -124,7 +124,7 @@ def knn(
     --------
     >>> known, labels = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0]]), torch.tensor([4, 4, 7])
     >>> figures = knn(known, labels, torch.tensor([[2.0, 0.0], [0.1, 5.0]]), torch.tensor([4, 7]), KnnSettings((1, 3)))
-    >>> figures.scores()["top_1_k1"], figures.scores()["top_1_k3"], figures.scores()["top_1_k3_t0.07"]
+    >>> figures.scores()["accuracy_k1"], figures.scores()["accuracy_k3"], figures.scores()["accuracy_k3_t0.07"]
     (1.0, 0.5, 1.0)
     """
     asking = question_of(known, known_labels, asked, asked_labels)

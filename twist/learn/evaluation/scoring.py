@@ -18,18 +18,18 @@ class LabelScores(NamedTuple):
 
     Attributes
     ----------
-    top_1
+    accuracy
         Share whose first answer is their label, 0 to 1.
-    top_5
-        Share whose label is among the first five answers, 0 to 1, never below ``top_1``; None where five answers name
-        every label there is, and would be right whatever the features.
-    mean_per_class
+    top5_accuracy
+        Share whose label is among the first five answers, 0 to 1, never below ``accuracy``; None where five answers
+        name every label there is, and would be right whatever the features.
+    mean_label_accuracy
         Mean over the labels of the share found among the images of each: a rare label counts as much as a common one.
     """
 
-    top_1: float
-    top_5: float | None
-    mean_per_class: float
+    accuracy: float
+    top5_accuracy: float | None
+    mean_label_accuracy: float
 
 
 class Question(NamedTuple):
@@ -43,7 +43,7 @@ class Question(NamedTuple):
         Position of each known row's label in ``labels``.
     asked_labels
         The same for asked rows; -1 where no known row has the label, so that no answer is right.
-    asked_classes
+    asked_places
         Position of each asked row's label among the labels that are asked: of this the mean per class is taken.
     labels
         The different labels of the known rows, in order.
@@ -55,7 +55,7 @@ class Question(NamedTuple):
     known_labels: Tensor
     asked: Tensor
     asked_labels: Tensor
-    asked_classes: Tensor
+    asked_places: Tensor
     labels: Tensor
     notes: tuple[str, ...]
 
@@ -120,16 +120,16 @@ def score(answers: Int64[Tensor, "Q K"], asking: Question) -> LabelScores:
     >>> rows = torch.eye(3)
     >>> asking = question_of(rows, torch.tensor([4, 5, 5]), rows, torch.tensor([4, 5, 5]))
     >>> score(torch.tensor([[0], [0], [1]]), asking)
-    LabelScores(top_1=0.6666666666666666, top_5=None, mean_per_class=0.75)
+    LabelScores(accuracy=0.6666666666666666, top5_accuracy=None, mean_label_accuracy=0.75)
     """
     hits = answers[:, :_TOP] == asking.asked_labels[:, None]
     first = hits[:, 0]
-    sizes = asking.asked_classes.bincount()
-    right = asking.asked_classes[first].bincount(minlength=len(sizes))
+    sizes = asking.asked_places.bincount()
+    right = asking.asked_places[first].bincount(minlength=len(sizes))
     return LabelScores(
-        top_1=int(first.sum()) / len(hits),
-        top_5=int(hits.any(1).sum()) / len(hits) if len(asking.labels) > _TOP else None,
-        mean_per_class=(right.double() / sizes).mean().item(),
+        accuracy=int(first.sum()) / len(hits),
+        top5_accuracy=int(hits.any(1).sum()) / len(hits) if len(asking.labels) > _TOP else None,
+        mean_label_accuracy=(right.double() / sizes).mean().item(),
     )
 
 
