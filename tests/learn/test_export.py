@@ -13,10 +13,11 @@ from torchvision import models
 
 from twist.learn import foreign
 from twist.learn.conversion import import_weights
+from twist.learn.detectron2_config import resnet_sizes
 from twist.learn.export import FORMS, detectron2_name, export_backbone, pickle_of_arrays
 from twist.learn.foreign import read_foreign
 from twist.learn.networks import build_network
-from twist.runs.config import ConfigError, NetworkConfig
+from twist.runs.config import ConfigError, NetworkConfig, ViewsConfig
 from twist.runs.store import read_manifest
 
 CARD = {"name": "Small random network", "recipe": "paper_rn18", "images": "none at all", "epochs": 3}
@@ -207,19 +208,87 @@ def test_the_lines_of_the_card_load_the_backbone(form, backbone, fields, tmp_pat
     assert torch.equal(features(net, channels=channels), features(network.backbone, channels=channels))
 
 
-@pytest.mark.parametrize(
-    ("backbone", "lines"),
-    [
-        ("resnet18", ["RESNETS.DEPTH, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = 18, False", "RES2_OUT_CHANNELS = 64"]),
-        ("resnet50", ["RESNETS.DEPTH, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = 50, False"]),
-        ("resnet50w2", ["= 50, False", "STEM_OUT_CHANNELS = 128", "RES2_OUT_CHANNELS = 512", "WIDTH_PER_GROUP = 128"]),
-    ],
-)
-def test_the_lines_for_detectron2_tell_depth_widths_and_strides(backbone, lines, tmp_path):
-    path = export_backbone(network_of(backbone), tmp_path / "export", form="detectron2", card={})
-    text = (path.parent / "README.md").read_text()
-    assert all(line in text for line in lines) and 'cfg.INPUT.FORMAT = "backbone.pkl", "RGB"' in text
-    assert ("RES2_OUT_CHANNELS" in text) == (backbone != "resnet50")
+def detectron2_shapes(resnets, channels):
+    """Names and shapes of the ResNet that detectron2 builds from a configuration, after a description of it."""
+    blocks = {18: [2, 2, 2, 2], 34: [3, 4, 6, 3], 50: [3, 4, 6, 3]}[resnets["DEPTH"]]
+    bottleneck, inside = resnets["DEPTH"] >= 50, resnets["STEM_OUT_CHANNELS"]
+    shapes = {}
+
+    def layer(name, out, into, side):
+        shapes[f"{name}.weight"] = (out, into, side, side)
+        shapes.update({f"{name}.norm.{key}": (out,) for key in ("weight", "bias", "running_mean", "running_var")})
+
+    layer("stem.conv1", inside, channels, 7)
+    out, middle = resnets["RES2_OUT_CHANNELS"], resnets["WIDTH_PER_GROUP"]
+    for stage, count in enumerate(blocks, 2):
+        for index in range(count):
+            block = f"res{stage}.{index}"
+            if bottleneck:
+                layer(f"{block}.conv1", middle, inside, 1)
+                layer(f"{block}.conv2", middle, middle, 3)
+                layer(f"{block}.conv3", out, middle, 1)
+            else:
+                layer(f"{block}.conv1", out, inside, 3)
+                layer(f"{block}.conv2", out, out, 3)
+            if inside != out:
+                layer(f"{block}.shortcut", out, inside, 1)
+            inside = out
+        out, middle = 2 * out, 2 * middle
+    return shapes
+
+
+@pytest.mark.parametrize(("backbone", "channels"), [("resnet18", 1), ("resnet50", 3)])
+def test_detectron2_builds_of_the_configuration_what_the_weights_fill(backbone, channels, tmp_path):
+    yaml = pytest.importorskip("yaml")
+    network = network_of(backbone, channels=channels)
+    path = export_backbone(network, tmp_path / "export", form="detectron2", card={})
+    arrays = NumpyAlone(io.BytesIO(path.read_bytes())).load()["model"]
+    found = {name: array.shape for name, array in arrays.items() if not name.endswith("num_batches_tracked")}
+    for name in ("pascal_voc.yaml", "coco.yaml"):
+        model = yaml.safe_load((path.parent / name).read_text())["MODEL"]
+        assert found == detectron2_shapes(model["RESNETS"], len(model["PIXEL_MEAN"]))
+        assert (path.parent / model["WEIGHTS"]) == path and model["RESNETS"]["STRIDE_IN_1X1"] is False
+    # As built here: the stride is the 3x3 convolution's.
+    if backbone != "resnet18":
+        assert network.backbone.layer2[0].conv1.stride == (1, 1) and network.backbone.layer2[0].conv2.stride == (2, 2)
+
+
+@pytest.mark.parametrize("backbone", ["resnet34", "resnet50w2"])
+def test_widths_for_detectron2_are_those_of_the_tensors(backbone):
+    with torch.device("meta"):
+        state = build_network(NetworkConfig(backbone=backbone, stem="standard", hidden_dim=8), 3, seed=0).backbone
+    found = {detectron2_name(name): tuple(tensor.shape) for name, tensor in state.state_dict().items()}
+    found = {name: shape for name, shape in found.items() if not name.endswith("num_batches_tracked")}
+    assert found == detectron2_shapes(resnet_sizes(backbone), 3)
+
+
+def test_detection_is_configured_as_in_the_paper(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    path = export_backbone(network_of("resnet50"), tmp_path / "export", form="detectron2", card={})
+    voc, coco = (yaml.safe_load((path.parent / name).read_text()) for name in ("pascal_voc.yaml", "coco.yaml"))
+    for config in (voc, coco):
+        assert config["MODEL"]["PIXEL_MEAN"] == [123.675, 116.28, 103.53] and config["INPUT"]["FORMAT"] == "RGB"
+        assert config["MODEL"]["PIXEL_STD"] == [58.395, 57.12, 57.375] and config["INPUT"]["MIN_SIZE_TEST"] == 800
+        norms = [config["MODEL"][part]["NORM"] for part in ("RESNETS", "FPN", "ROI_BOX_HEAD")]
+        assert norms == ["SyncBN"] * 3 and config["TEST"]["PRECISE_BN"]["ENABLED"] is True
+        box, solver = config["MODEL"]["ROI_BOX_HEAD"], config["SOLVER"]
+        assert (box["NUM_CONV"], box["NUM_FC"]) == (4, 1)
+        assert (solver["IMS_PER_BATCH"], solver["BASE_LR"]) == (16, 0.02)
+    assert (voc["SOLVER"]["STEPS"], voc["SOLVER"]["MAX_ITER"]) == ([18000, 22000], 24000)
+    assert voc["SOLVER"]["WARMUP_ITERS"] == 100 and voc["MODEL"]["MASK_ON"] is False
+    assert (min(voc["INPUT"]["MIN_SIZE_TRAIN"]), max(voc["INPUT"]["MIN_SIZE_TRAIN"])) == (480, 800)
+    assert (coco["SOLVER"]["STEPS"], coco["SOLVER"]["MAX_ITER"]) == ([60000, 80000], 90000)
+    assert coco["MODEL"]["MASK_ON"] is True and coco["MODEL"]["ROI_MASK_HEAD"]["NORM"] == "SyncBN"
+    assert (min(coco["INPUT"]["MIN_SIZE_TRAIN"]), max(coco["INPUT"]["MIN_SIZE_TRAIN"])) == (640, 800)
+
+
+def test_pixels_for_detectron2_are_normalized_as_the_views_were(tmp_path):
+    yaml = pytest.importorskip("yaml")
+    views = ViewsConfig(mean=(0.5,), std=(0.2, 0.25, 0.3))
+    path = export_backbone(network_of(), tmp_path / "export", form="detectron2", card={}, views=views)
+    model = yaml.safe_load((path.parent / "coco.yaml").read_text())["MODEL"]
+    assert model["PIXEL_MEAN"] == [127.5] * 3 and model["PIXEL_STD"] == [51.0, 63.75, 76.5]
+    assert "merge_from_file" in (path.parent / "README.md").read_text()
 
 
 def test_the_card_tells_what_it_was_given_and_the_sum_of_the_weights(resnet18, tmp_path):

@@ -128,7 +128,7 @@ def test_the_child_has_none_of_our_secrets_no_input_and_its_own_folder(tmp_path,
     see = "import json, os, sys; print(json.dumps([dict(os.environ), sys.stdin.read(), os.getcwd()]), file=sys.stderr)"
     child(monkeypatch, see + "; sys.exit(1)")
     path = save(tmp_path / "a.pth", tensors())
-    monkeypatch.setattr(foreign, "_short", lambda text, length=200: text)
+    monkeypatch.setattr(foreign, "short", lambda text, length=200: text)
     with pytest.raises(ConfigError, match="the process that read it failed") as refused:
         read_foreign(path)
     message = str(refused.value)

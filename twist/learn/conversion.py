@@ -112,6 +112,8 @@ def import_weights(
     head = not part.endswith("backbone")
     module = network if head else network.backbone
     if problems := _differences(tensors, module.state_dict()):
+        if checkpoint.beside:
+            problems.append(f"taken for no part of it was {listed(checkpoint.beside)}")
         raise ConfigError(
             f"{part!r} of {str(checkpoint.path)!r} does not fit the network: {'; '.join(problems)}; "
             "nothing was changed: build the network that the weights were made with"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import html
 import io
@@ -19,12 +20,18 @@ from torch import Tensor
 
 from twist.learn.backbones import SmallConv
 from twist.learn.conversion import backbone_fields, image_channels, image_side, listed
+from twist.learn.detectron2_config import as_yaml, detectron2_configs
 from twist.learn.fast_conv import FastConv
 from twist.learn.networks import TwistNet
-from twist.runs.config import ConfigError
+from twist.learn.preparing import IMAGENET
+from twist.runs.config import ConfigError, ViewsConfig
 from twist.runs.fields import require_one_of
 from twist.runs.store import write_sealed_folder
 
+_PROTOCOLS = {
+    "pascal_voc.yaml": "Faster R-CNN, R50-FPN, Pascal VOC 07+12, 24k iterations",
+    "coco.yaml": "Mask R-CNN, R50-FPN, COCO, 1x schedule",
+}
 #: Forms in which a backbone is exported, and the name of the file of weights.
 FORMS = {
     "torchvision": "backbone.pth",
@@ -34,7 +41,14 @@ FORMS = {
 }
 
 
-def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: str, card: Mapping[str, Any]) -> Path:
+def export_backbone(
+    network: TwistNet,
+    folder: str | os.PathLike[str],
+    *,
+    form: str,
+    card: Mapping[str, Any],
+    views: ViewsConfig | None = None,
+) -> Path:
     """Write the backbone's weights for others to load, with a model card, into a new folder; returns the weights' file.
 
     Parameters
@@ -49,6 +63,9 @@ def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: 
         backbone).
     card
         What the card says: name, recipe, images, epochs, license; anything else becomes a line of its own.
+    views
+        What its images went through: kept in the manifest, so that `twist.load_model` of the folder prepares images
+        as it was trained; for detectron2 the source of its pixels' mean and deviation, else those of ImageNet.
 
     Raises
     ------
@@ -70,6 +87,8 @@ def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: 
     if isinstance(small := network.backbone, SmallConv):
         widths = tuple(len(tensor) for name, tensor in state.items() if name.endswith(".0.weight"))
         fields = {"backbone": "small_conv", "widths": widths, "pool_side": small.pool_side}
+        if not any(name.endswith("running_var") for name in state):
+            fields["backbone_norm"] = "none"
     if isinstance(fast := network.backbone, FastConv):
         fields = {
             "backbone": "fast_conv",
@@ -83,13 +102,30 @@ def export_backbone(network: TwistNet, folder: str | os.PathLike[str], *, form: 
         raise ConfigError(f"a backbone {name} has no form {form!r}: {reason}; give safetensors, which takes any")
     content = _WRITERS[form](state)
     text = _card(form, fields, state, card, hashlib.sha256(content).hexdigest())
-    facts = {"form": form, "backbone": fields.get("backbone")}
+    facts = {"form": form, "backbone": fields.get("backbone"), "network": fields, "channels": image_channels(state)}
+    facts |= {"image_size": image_side(state), "views": None if views is None else dataclasses.asdict(views)}
+    files = {FORMS[form]: content, "README.md": text.encode()}
+    if form == "detectron2":
+        files |= _configs(fields["backbone"], image_channels(state), views)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        write_sealed_folder(folder, {FORMS[form]: content, "README.md": text.encode()}, facts)
+        write_sealed_folder(folder, files, facts)
     except OSError as error:
         raise ConfigError(f"{str(folder)!r} cannot be written ({error.strerror}): give another folder") from error
     return folder / FORMS[form]
+
+
+def _configs(backbone: str, channels: int, views: ViewsConfig | None) -> dict[str, bytes]:
+    """The paper's two detection protocols for this backbone, as files."""
+    mean, std = IMAGENET if views is None else (views.mean, views.std)
+    mean, std = (tuple(numbers) * channels if len(numbers) == 1 else tuple(numbers) for numbers in (mean, std))
+    if channels == 1:
+        mean, std = mean[:1], std[:1]
+    configs = detectron2_configs(backbone, FORMS["detectron2"], mean=mean, std=std)
+    return {
+        name: as_yaml(config, title=f"{_PROTOCOLS[name]}, as in the paper (TWIST, arXiv 2110.07402)")
+        for name, config in configs.items()
+    }
 
 
 def _why_not(form: str, fields: Mapping[str, Any]) -> str | None:
@@ -213,7 +249,7 @@ def _loading(form: str, fields: Mapping[str, Any], state: Mapping[str, Tensor]) 
     """Lines of Python that load an export."""
     name, file = fields.get("backbone", ""), FORMS[form]
     if form == "detectron2":
-        return _detectron2_lines(name, file)
+        return _detectron2_lines()
     if form == "torchvision" and name in ("resnet18", "resnet34", "resnet50"):
         return [
             "import torch, torchvision",
@@ -240,17 +276,12 @@ def _loading(form: str, fields: Mapping[str, Any], state: Mapping[str, Tensor]) 
     ]
 
 
-def _detectron2_lines(name: str, file: str) -> list[str]:
-    depth, _, width = name.removeprefix("resnet").partition("w")
-    sizes = {} if depth == "50" else {"RES2_OUT_CHANNELS": 64}
-    if width:
-        base = 64 * int(width)
-        sizes = {"STEM_OUT_CHANNELS": base, "RES2_OUT_CHANNELS": 4 * base, "WIDTH_PER_GROUP": base}
+def _detectron2_lines() -> list[str]:
     return [
-        f'cfg.MODEL.WEIGHTS, cfg.INPUT.FORMAT = "{file}", "RGB"',
-        f"cfg.MODEL.RESNETS.DEPTH, cfg.MODEL.RESNETS.STRIDE_IN_1X1 = {depth}, False",
-        *(f"cfg.MODEL.RESNETS.{key} = {value}" for key, value in sizes.items()),
-        "# cfg.MODEL.PIXEL_MEAN and PIXEL_STD: 255 times mean and std of the views it was trained on",
+        "from detectron2.config import get_cfg",
+        "cfg = get_cfg()",
+        'cfg.merge_from_file("pascal_voc.yaml")  # Faster R-CNN; coco.yaml: Mask R-CNN',
+        "# both are the paper's protocols; MODEL.WEIGHTS is this folder's file, so run it here or give its path",
     ]
 
 

@@ -9,18 +9,50 @@ from typing import Any
 
 from torch import nn
 
-from twist.learn.conversion import image_channels, image_side, network_config_of
+from twist.learn.conversion import image_channels, image_side, import_weights, network_config_of
+from twist.learn.export import FORMS
 from twist.learn.foreign import ForeignCheckpoint, read_foreign
 from twist.learn.handover import network_of_checkpoint
 from twist.learn.image_model import ClassHead, Model, make_model
 from twist.learn.library_model import file_hash
-from twist.learn.preparing import CIFAR10, IMAGENET, Choices, ResizedCrop, prepared
+from twist.learn.networks import build_network
+from twist.learn.preparing import CIFAR10, IMAGENET, Choices, PlainView, ResizedCrop, prepared
 from twist.learn.run_model import split_network
 from twist.learn.taps import LastBlocks
-from twist.runs.config import ConfigError
+from twist.runs.config import ConfigError, Recipe, with_fields
+from twist.runs.store import RecordError, read_manifest
 
 _CROP = 224 / 256  # of the shorter side, in the protocols of ImageNet
 _SMALL = 96  # sides up to which whole images are taken
+
+
+def model_of_export(folder: Path, choices: Choices) -> Model:
+    """The backbone that was exported into a folder, its images prepared as it was trained.
+
+    Raises
+    ------
+    ConfigError
+        When the folder is no export, is damaged, or is detectron2's, whose file only that reads.
+    """
+    try:
+        manifest = read_manifest(folder, verify=True)
+    except RecordError as error:
+        raise ConfigError(f"{str(folder)!r} is no sound export: {error}") from error
+    if manifest.get("form") not in FORMS or manifest["form"] == "detectron2":
+        raise ConfigError(f"{str(folder)!r} has weights for {manifest.get('form')!r} alone: export another form")
+    file, fields = folder / FORMS[manifest["form"]], manifest.get("network")
+    if not fields or manifest.get("views") is None:  # of an older version, or of a network that no field tells
+        return model_of_file(file, choices)
+    told = {f"network.{name}": value for name, value in fields.items()}
+    recipe = with_fields(Recipe(), told | {f"views.{name}": value for name, value in manifest["views"].items()})
+    config, views = recipe.network, recipe.views
+    channels, size = int(manifest["channels"]), manifest.get("image_size") or views.size
+    network = build_network(config, channels, seed=0, image_size=size)
+    import_weights(network, file)
+    net = LastBlocks(network.backbone, choices.blocks) if choices.blocks > 1 else network.backbone
+    facts = {"file": f"{folder.name}/{file.name}", "sha256": file_hash(file), "backbone": config.backbone}
+    make = {"net": "file", "network": dataclasses.asdict(config), "blocks": choices.blocks}
+    return make_model(folder.name, "file", net, PlainView(views, channels), make=make, facts=facts)
 
 
 def model_of_file(path: Path, choices: Choices, *, part: str | None = None) -> Model:

@@ -63,6 +63,8 @@ class ForeignCheckpoint:
         Where the backbone was, in a file of other people than the authors: ``state_dict/module.encoder_q.``.
     numbered
         Whether its layers were numbered there, as those of a ``torch.nn.Sequential``.
+    beside
+        Tensors beside it that were taken for none of its own, such as a classifier's.
     """
 
     path: Path
@@ -72,6 +74,7 @@ class ForeignCheckpoint:
     unread: tuple[str, ...] = ()
     where: str = ""
     numbered: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> ForeignCheckpoint:
@@ -105,7 +108,7 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
         tensors = dict(_own_part(name, named) for name, named in parts.items() if name in (*PARTS, _BARE))
     except Refused as refused:
         raise ConfigError(f"{str(path)!r} is not read: {refused}") from None
-    where, numbered = "", False
+    where, numbered, beside = "", False, tuple[str, ...]()
     if not _are_the_authors(tensors):
         found = backbones_in(parts)
         chosen = [one for one in found if part is None or part in one.where]
@@ -114,14 +117,16 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
             raise ConfigError(f"{str(path)!r} has no backbone under {part!r}: there are {places}")
         if chosen:
             tensors, where = {"backbone": chosen[0].tensors}, chosen[0].where
-            numbered = chosen[0].numbered
+            numbered, beside = chosen[0].numbered, chosen[0].left
             unread = (*unread, *sorted({name.rpartition(".")[0] or name for name in chosen[0].left}))[:100]
         elif not tensors:
             raise ConfigError(
                 f"{str(path)!r} is not read: there is no ResNet and no vision transformer in it, its parts are "
                 f"{', '.join(parts)}; of another network, say which: 'FILE?arch=timm:NAME' or torchvision:NAME"
             )
-    return ForeignCheckpoint(file, tensors, facts.get("arguments", {}), facts.get("epoch"), unread, where, numbered)
+    return ForeignCheckpoint(
+        file, tensors, facts.get("arguments", {}), facts.get("epoch"), unread, where, numbered, beside
+    )
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, dict[str, Tensor]]:

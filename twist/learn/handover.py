@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -98,7 +99,8 @@ def export_run(path: Path, folder: str | Path, *, form: str) -> Path:
         "step": step,
         "seed": record.recipe.seed,
     }
-    return export_backbone(network_of_run(path, checkpoint), folder, form=form, card=card)
+    views = dataclasses.replace(record.recipe.views, extra=None)  # of a person's own, which plain views have not
+    return export_backbone(network_of_run(path, checkpoint), folder, form=form, card=card, views=views)
 
 
 def export_checkpoint(path: str | Path, folder: str | Path, *, form: str) -> Path:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from twist.learn.export import FORMS
-from twist.learn.file_model import model_of_file
+from twist.learn.file_model import model_of_export, model_of_file
 from twist.learn.image_model import Answers, ClassHead, Model, as_images, make_model
 from twist.learn.library_model import model_of_pixels, model_of_timm, model_of_torchvision
 from twist.learn.preparing import Choices
@@ -96,6 +96,9 @@ def load_model(
     if place == "random":
         _refuse(text, options)
         return untrained_model(find_run(name), seed=choices.seed, blocks=choices.blocks)
+    if _is_export(Path(text).expanduser()):
+        _refuse(text, options)
+        return model_of_export(Path(text).expanduser(), choices)
     if (file := _weights_file(text)) is not None:
         part = options.pop("part", None)
         _refuse(text, options)
@@ -122,12 +125,15 @@ def _run(text: str) -> tuple[Path, int | None]:
         ) from None
 
 
+def _is_export(path: Path) -> bool:
+    return any((path / name).is_file() for name in FORMS.values()) and not (path / "run.json").exists()
+
+
 def _weights_file(text: str) -> Path | None:
-    """The file that a text names, or that of an export's folder; None when it names a run."""
+    """The file that a text names; None when it names something else."""
     path = Path(text).expanduser()
     if path.is_dir():
-        found = [path / name for name in FORMS.values() if (path / name).is_file()]
-        return found[0] if found and not (path / "run.json").exists() else None
+        return None
     return _file(text) if path.is_file() or path.suffix.lower() in _FILES else None
 
 
