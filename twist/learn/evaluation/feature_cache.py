@@ -8,7 +8,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,12 @@ _SOUND: set[tuple[str, int, int]] = set()
 
 def cache_place(run_folder: Path | None) -> Path:
     """Folder of the features of a run's checkpoints, or of all models that are no run."""
-    return runs_root().parent / "features" if run_folder is None else Path(run_folder) / "features"
+    if run_folder is not None:
+        return Path(run_folder) / "features"
+    root = runs_root().parent
+    with suppress(OSError):  # said when something is to be kept there
+        root.mkdir(parents=True, exist_ok=True)
+    return root / "features"
 
 
 def cache_key(identity: str, fingerprint: str) -> str:
@@ -82,7 +87,7 @@ class FeatureFolder:
         waiting
             Called now and then while another process has it; an exception in it ends the waiting.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(exist_ok=True)  # the run must be there: a deleted one is not brought back
         with open(self.path.with_name(f".{self.path.name}.lock"), "ab") as file:
             while (free := try_flock(file.fileno())) is False:
                 if waiting is not None:

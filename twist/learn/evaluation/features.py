@@ -195,8 +195,8 @@ def _cached(
                     found = folder.find()
         except OSError as error:
             raise ConfigError(
-                f"the features of {model.name} cannot be kept in {str(cache)!r} ({error.strerror}): free some room, or "
-                "set TWIST_RUNS to a folder that can be written"
+                f"the features of {model.name} cannot be kept in {str(cache)!r} ({error.strerror}): it must be there, "
+                "with room, and be open to writing; features of no run lie beside the folder that TWIST_RUNS names"
             ) from error
     assert found is not None, "it was written and renamed just now"
     columns, manifest = found
