@@ -16,7 +16,7 @@ from twist.learn.evaluation.finetune import (
 from twist.learn.evaluation.sets import LabeledSet, evaluation_sets
 from twist.learn.evaluation.subsets import some_of_each_label
 from twist.learn.image_model import make_model
-from twist.learn.library_model import model_of_pixels
+from twist.learn.model import load_model
 from twist.learn.networks import build_network
 from twist.learn.preparing import PlainView, ResizedCrop
 from twist.runs.config import ConfigError, DataConfig, NetworkConfig, ViewsConfig
@@ -131,9 +131,10 @@ def test_the_paper_has_three_settings_and_the_nearest_is_taken():
 
 
 def test_small_settings_take_enough_steps_of_few_labels():
-    epochs, steps, size = small_settings(0.01).plan(10)
-    assert epochs * steps >= 300 and size == 10
-    assert small_settings(1.0).plan(60_000) == (10, 937, 64)
+    assert small_settings(0.01).plan(10) == (60, 1, 10)
+    assert small_settings(0.1).plan(500) == (20, 7, 64)
+    assert small_settings(1.0).plan(1438) == (46, 22, 64)
+    assert small_settings(1.0).plan(60_000) == (3, 937, 64)
 
 
 def test_digits_are_never_flipped_and_no_color_is_changed():
@@ -156,7 +157,7 @@ def test_a_network_made_elsewhere_sees_gray_images_in_three_channels(digits):
 
 def test_pixels_have_nothing_to_train(digits):
     with pytest.raises(ConfigError, match="no weights that labels could change"):
-        finetune(model_of_pixels(image_size=None, channels=None), digits.known, digits.asked, QUICK)
+        finetune(load_model("pixels"), digits.known, digits.asked, QUICK)
 
 
 def test_one_label_is_refused(digits):
