@@ -212,20 +212,18 @@ def untrained(source: str) -> dict[str, float]:
 
 
 def starts(source: str) -> list[dict[str, Any]]:
-    """What the views share, of the network as it is drawn, for each strength; its balance at each temperature."""
+    """What the views share for each strength, of the network as it is drawn; its balance at each temperature."""
     found = []
     for strength in STRENGTHS:
-        onsets = {
-            temperature: onset_at_start(Cell(strength, temperature, 1.0).recipe(source)) for temperature in TEMPERATURES
+        onset = onset_at_start(Cell(strength, 1.0, 1.0).recipe(source), num_epochs=2)
+        balance = {
+            f"{temperature:g}": _short(
+                onset_at_start(Cell(strength, temperature, 1.0).recipe(source), num_images=1000, num_epochs=1).balance
+            )
+            for temperature in TEMPERATURES
         }
-        found.append(
-            {
-                "strength": strength,
-                "correlation": _short(onsets[1.0].correlation),
-                "best_direction": _short(onsets[1.0].best_direction),
-                "balance": {f"{temperature:g}": _short(onset.balance) for temperature, onset in onsets.items()},
-            }
-        )
+        shared = {"correlation": _short(onset.correlation), "best_direction": _short(onset.best_direction)}
+        found.append({"strength": strength, **shared, "balance": balance})
     return found
 
 
@@ -234,17 +232,20 @@ def _result_of(root: Path, cell: Cell) -> Path:
 
 
 def as_record(source: str, root: Path) -> dict[str, Any]:
-    """Everything the notebook needs."""
+    """Everything the notebook needs, strengths from mild to strong."""
+    made = Cell("middle", 1.0, 1.0).recipe(source)
+    classes, order = made.network.num_classes, list(STRENGTHS)
+    ordered = sorted(cells(), key=lambda cell: (order.index(cell.strength), cell.temperature, cell.weight))
     return {
         "schema": 1,
         "date": datetime.date.today().isoformat(),
         "machine": machine(),
         "images": {"name": "CIFAR-10", "trained": TRAINED, "asked": ASKED, "split": "train"},
-        "classes": Cell("middle", 1.0, 1.0).recipe(source).network.num_classes,
-        "batch": Cell("middle", 1.0, 1.0).recipe(source).optim.batch_size,
+        "note": f"thin net, 186 steps, {TRAINED:,} images of CIFAR-10, C = {classes}, N = {made.optim.batch_size}",
+        "classes": classes,
         "untrained": untrained(source),
         "starts": starts(source),
-        "cells": [json.loads(_result_of(root, cell).read_text()) for cell in cells()],
+        "cells": [json.loads(_result_of(root, cell).read_text()) for cell in ordered],
     }
 
 

@@ -1,20 +1,14 @@
-"""Where the objective learns: the ends of many runs over weight, temperature and augmentation; pure functions.
-
-A row is one run: ``strength`` (of the augmentation, text), ``temperature``, ``weight`` (of consistency), its ends
-``sharpness``, ``diversity``, ``mutual_information``, ``consistency`` in nats, ``knn`` (0 to 1), ``verdict``, and
-``correlation`` of its two views' logits, as `twist.learn.onset.Onset` has it. ``starts`` has a row for each strength:
-``strength``, and ``correlation``, ``best_direction`` of the network as it was drawn.
-"""
+"""Figures of where the objective learns, from `twist.runs.outcomes.Outcomes`; pure functions."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from twist.runs.bounds import largest_weight, log_classes, norm_frontier
+from twist.runs.outcomes import Outcomes
 from twist.view.panels import Panel, assemble, title_of
 from twist.view.theme import INKS, REFERENCE, REGION, SIGNED_RAMP
 
@@ -30,9 +24,7 @@ _WASHED = "rgba(138, 143, 152, 0.16)"
 _GAP = 0.045
 
 
-def outcome_planes(
-    runs: pd.DataFrame, *, num_classes: int, dark: bool = False, note: str = "", width: int = 1000
-) -> go.Figure:
+def outcome_planes(outcomes: Outcomes, *, dark: bool = False) -> go.Figure:
     """The ends of the runs in the entropy plane, one plane for each strength of the augmentation.
 
     A line joins the runs of one temperature, from the smallest consistency weight at the left to the largest at the
@@ -42,17 +34,12 @@ def outcome_planes(
 
     Parameters
     ----------
-    runs
-        See this module.
-    num_classes
-        C, the same for all of them.
+    outcomes
+        The runs.
     dark
         Whether to draw for a dark page.
-    note
-        What was trained, below the title.
-    width
-        Of the page in pixels, by which numbers beside points are left out.
     """
+    runs, num_classes = outcomes.runs, outcomes.num_classes
     top = log_classes(num_classes)
     low = float(runs.diversity.min())
     reach = top - low
@@ -80,15 +67,17 @@ def outcome_planes(
                     "marker": {**_marker(ends.correlation, symbol, place == 0), "colorbar": _bar(place == 0)},
                 }
             )
-            if temperature == 1 and width >= 700:
+            if temperature == 1:
                 for _, row in ends.iloc[[0, -1]].iterrows():
                     side = {"yanchor": "top", "yshift": -9}
                     panel.note_at(f"w = {row.weight:g}", x=row.sharpness, y=row.diversity, **side)
         panels.append(panel)
-    return _across([panels], f"Where {len(runs)} runs ended in the entropy plane", note, dark, (380,), _legend(runs))
+    return _across(
+        [panels], f"Where {len(runs)} runs ended in the entropy plane", outcomes.note, dark, (380,), _legend(runs)
+    )
 
 
-def growth_lines(runs: pd.DataFrame, starts: pd.DataFrame, *, dark: bool = False, note: str = "") -> go.Figure:
+def growth_lines(outcomes: Outcomes, *, dark: bool = False) -> go.Figure:
     """What the views share at the end of each run, against the line that it must exceed for information to grow.
 
     Near uniform a direction of the logits grows when its views correlate by more than 1 - 0.5 / w
@@ -98,17 +87,16 @@ def growth_lines(runs: pd.DataFrame, starts: pd.DataFrame, *, dark: bool = False
 
     Parameters
     ----------
-    runs, starts
-        See this module.
+    outcomes
+        The runs, and what the network was at their start.
     dark
         Whether to draw for a dark page.
-    note
-        What was trained, below the title.
     """
+    runs = outcomes.runs
     weights = np.array(sorted(set(runs.weight)))
     grid = np.geomspace(0.92 * weights[0], 1.09 * weights[-1], 200)
     need = 1 - 0.5 / grid
-    by_strength = starts.set_index("strength")
+    by_strength = outcomes.starts.set_index("strength")
     panels = []
     for place, (strength, rows) in enumerate(_by(runs, "strength")):
         panel = Panel(
@@ -134,7 +122,7 @@ def growth_lines(runs: pd.DataFrame, starts: pd.DataFrame, *, dark: bool = False
         predicted = largest_weight(best)
         panel.line(best, f"best direction at the start, {best:.2f}", layer="below")
         if grid[0] < predicted < grid[-1]:
-            panel.line(math.log10(predicted), across="x", layer="below")
+            panel.line(predicted, across="x", layer="below")
             panel.note_at(
                 f"w = {predicted:.2f}", x=math.log10(predicted), y=-0.07, xanchor="left", yanchor="bottom", xshift=3
             )
@@ -144,28 +132,23 @@ def growth_lines(runs: pd.DataFrame, starts: pd.DataFrame, *, dark: bool = False
             panel.traces.append(
                 {**_points(ends, ends.weight, ends.correlation, symbol), "marker": _alive(ends, symbol, dark)}
             )
-        panel.note_at("grows", xref="x domain", x=0.03, y=0.96, xanchor="left", yanchor="top", size=11)
-        panel.note_at("fades", xref="x domain", x=0.97, y=-0.05, xanchor="right", yanchor="bottom", size=11)
+        panel.note_at("grows", xref="x domain", x=0.03, y=0.96, xanchor="left", size=11)
+        panel.note_at("fades", xref="x domain", x=0.97, y=0.08, xanchor="right", size=11)
         panels.append(panel)
-    return _across([panels], "Only what both views share can grow", note, dark, (360,), _legend(runs))
+    return _across([panels], "Only what both views share can grow", outcomes.note, dark, (360,), _legend(runs))
 
 
-def outcome_curves(
-    runs: pd.DataFrame, starts: pd.DataFrame, baselines: Mapping[str, float], *, dark: bool = False, note: str = ""
-) -> go.Figure:
+def outcome_curves(outcomes: Outcomes, *, dark: bool = False) -> go.Figure:
     """Information and what of it is disagreement, and the accuracy of nearest neighbors, over the consistency weight.
 
     Parameters
     ----------
-    runs, starts
-        See this module.
-    baselines
-        Accuracies to hold the neighbors' against, by name.
+    outcomes
+        The runs, and the accuracies that cost no training.
     dark
         Whether to draw for a dark page.
-    note
-        What was trained, below the title.
     """
+    runs, baselines = outcomes.runs, outcomes.untrained
     weights = np.array(sorted(set(runs.weight)))
     most = 1.08 * float(max(runs.mutual_information.max(), runs.consistency.max()))
     scores = [*runs.knn, *baselines.values()]
@@ -218,7 +201,7 @@ def outcome_curves(
         upper.append(nats)
         lower.append(share)
     title = "Between noise and nothing"
-    return _across([upper, lower], title, note, dark, (250, 210), _legend(runs))
+    return _across([upper, lower], title, outcomes.note, dark, (250, 210), _legend(runs))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -349,8 +332,8 @@ def _across(
         tall = (1 - gap * (len(rows) - 1)) * height / total
         for place, panel in enumerate(panels):
             left = place * (width + _GAP)
-            placed.append((panel, (left, left + width), (up - tall, up)))
+            placed.append((panel, (left, min(1.0, left + width)), (max(0.0, up - tall), up)))
         up -= tall + gap
-    figure = assemble(placed, dark=dark, height=total + 60 * len(rows) + 110)
+    figure = assemble(placed, dark=dark, height=total + 60 * len(rows) + 90)
     heading = title_of(title, "   ·   ".join(part for part in (note, legend) if part))
-    return figure.update_layout(title=heading, margin={"t": 110, "l": 60, "r": 30})
+    return figure.update_layout(title=heading, margin={"t": 92, "l": 60, "r": 30})
