@@ -33,6 +33,7 @@ _HOMES = {
     "train": "twist.learn.train",
     "load_model": "twist.learn.model",
     "assign": "twist.learn.assigning",
+    "evaluate": "twist.learn.evaluation.evaluate",
     "results": "twist.runs.result_tables",
 }
 

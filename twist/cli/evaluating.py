@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import math
 import os
@@ -15,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from twist.cli.command import INTERRUPTED, USER_ERROR, add_command, number_of, numbers_of, print_json
 from twist.cli.interrupts import Interrupts
 from twist.cli.line import Line
-from twist.runs.config import ConfigError
+from twist.runs.config import ConfigError, DataConfig
+from twist.runs.results import without_folders
 
 if TYPE_CHECKING:
     from twist.runs.result_tables import Group
@@ -88,6 +90,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
         check_protocols(options.protocol)
     interrupts.raise_if_asked()
+    shared = {} if options.data else _shared_data(options.sources)
     line, problems = _Progress(), list[str]()
     found: list[Result] = []
     left_out: dict[str, dict[str, str]] = {}
@@ -98,7 +101,7 @@ def _evaluate(options: argparse.Namespace) -> int:
                 done = evaluation(
                     source,
                     options.protocol,
-                    data=options.data,
+                    data=options.data or shared.get(source),
                     test=options.test,
                     seeds=seeds,
                     fraction=fraction,
@@ -140,16 +143,10 @@ def _share(option: str, text: str) -> float:
 
 def _yield_to_trainers(sources: list[str]) -> None:
     """Take the lowest place at the processor while one of these runs is being trained."""
-    from twist.runs.folders import find_run
     from twist.runs.status import read_status
 
-    for source in sources:
-        name = source.partition("?")[0].removeprefix("random:").removeprefix("teacher:").partition("@")[0]
-        try:
-            path = find_run(name)
-            status = read_status(path)
-        except (ConfigError, OSError):
-            continue
+    for path in filter(None, map(_run_of, sources)):
+        status = read_status(path)
         if status.alive and hasattr(os, "nice"):
             os.nice(max(0, 15 - os.nice(0)))
             print(
@@ -157,6 +154,38 @@ def _yield_to_trainers(sources: list[str]) -> None:
                 file=sys.stderr,
             )
             return
+
+
+def _shared_data(sources: list[str]) -> dict[str, DataConfig]:
+    """For what is no run, the images of the first run beside it: so they can be compared."""
+    from twist.runs.record import RunRecord
+    from twist.runs.store import RecordError
+
+    paths = {source: _run_of(source) for source in sources}
+    first = next((path for path in paths.values() if path is not None), None)
+    if first is None or None not in paths.values():
+        return {}
+    try:
+        data = dataclasses.replace(RunRecord(first).recipe.data, download=False)
+    except RecordError:
+        return {}
+    others = [source for source, path in paths.items() if path is None and not source.endswith(".npz")]
+    if others:
+        print(f"{', '.join(others)}: asked about {without_folders(data.source)}, the images of {first.name}", file=sys.stderr)
+    return dict.fromkeys(others, data)
+
+
+def _run_of(source: str) -> Path | None:
+    """Folder of the run that a source names, trained or not; None for other models."""
+    from twist.runs.folders import find_run
+
+    name = source.partition("?")[0].removeprefix("random:").removeprefix("teacher:").partition("@")[0]
+    if Path(source).is_file() or name == "pixels" or name.startswith(("timm:", "torchvision:")):
+        return None
+    try:
+        return find_run(name)
+    except ConfigError:
+        return None
 
 
 class _Progress:

@@ -360,6 +360,11 @@ def words(results: Sequence[Result]) -> list[str]:
             said.append(_overlap_words(result))
     said += [f"{protocol_title(r)}: {PROTOCOLS[r.protocol][1]}." for r in results if r.protocol in PROTOCOLS]
     said += [note for result in results for note in result.notes]
+    run = next((r.model.facts["run"] for r in results if r.model.kind == "run" and "run" in r.model.facts), None)
+    if run and not any(result.model.kind == "random" for result in results):
+        said.append(
+            f"Read beside the same network untrained, `twist evaluate random:{run}`: on small images it comes close."
+        )
     shares = [result for result in results if result.asked.count]
     if shares:
         count = min(result.asked.count for result in shares)

@@ -204,7 +204,7 @@ def results_root() -> Path:
 
 
 def write_result(result: Result, run: Path | None = None) -> Result:
-    """Write a record; returns it with its file and its time.
+    """Write a record; returns it as it will be read, with its file and its time.
 
     Parameters
     ----------
@@ -221,9 +221,9 @@ def write_result(result: Result, run: Path | None = None) -> Result:
         When the run was deleted meanwhile: it is not brought back by a result.
     """
     now = datetime.datetime.now(datetime.UTC)
-    result = dataclasses.replace(result, created=result.created or now.isoformat(timespec="seconds"))
+    result = dataclasses.replace(result, created=result.created or now.isoformat(timespec="milliseconds"))
     folder = results_root() if run is None else _present(Path(run)) / EVALUATIONS
-    stamp = re.sub(r"[^0-9T]", "", result.created[:19])
+    stamp = re.sub(r"[^0-9T]", "", result.created[:23])
     content = result_bytes(result)
     try:
         folder.mkdir(parents=run is None, exist_ok=True)
@@ -239,7 +239,7 @@ def write_result(result: Result, run: Path | None = None) -> Result:
             f"the result cannot be written to {folder.parent.name}/{folder.name} ({error.strerror}): make room, or "
             "evaluate a run in a folder of yours; TWIST_RUNS says where runs lie"
         ) from error
-    return dataclasses.replace(result, file=path)
+    return _from_record(json.loads(content), path)
 
 
 def _present(run: Path) -> Path:
