@@ -222,8 +222,8 @@ def network_config_of(checkpoint: ForeignCheckpoint) -> NetworkConfig:
         fields = _nearest_resnet(_backbone(part, tensors))
     if fields is None:
         raise ConfigError(
-            f"{where!r}: these are the weights of none of {', '.join(_NAMED_BACKBONES)}; to ask another network, say "
-            "which: 'FILE?arch=timm:NAME' or torchvision:NAME"
+            f"{where!r}: these are the weights of none of {', '.join(_NAMED_BACKBONES)}; another network's "
+            "file is read as 'timm:NAME?weights=FILE' or 'torchvision:NAME?weights=FILE'"
         )
     head = {name.removeprefix(_HEAD): t for name, t in tensors.items() if name.startswith(_HEAD)}
     if head:

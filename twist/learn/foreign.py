@@ -122,7 +122,7 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
         elif not tensors:
             raise ConfigError(
                 f"{str(path)!r} is not read: there is no ResNet and no vision transformer in it, its parts are "
-                f"{', '.join(parts)}; of another network, say which: 'FILE?arch=timm:NAME' or torchvision:NAME"
+                f"{', '.join(parts)}; another network's file is read as 'timm:NAME?weights=FILE'"
             )
     return ForeignCheckpoint(
         file, tensors, facts.get("arguments", {}), facts.get("epoch"), unread, where, numbered, beside

@@ -100,12 +100,12 @@ class ResizedCrop:
         views = with_channels(images, self.channels).float() / 255
         if self.size is not None and self.resize is not None:
             rows, columns = views.shape[2:]
-            share = self.resize / min(rows, columns)
-            sides = (max(self.size, round(rows * share)), max(self.size, round(columns * share)))
+            # Cut and rounded as torchvision does, and with it nearly everyone.
+            sides = tuple(max(self.size, side * self.resize // min(rows, columns)) for side in (rows, columns))
             if sides != (rows, columns):
                 resized = F.interpolate(views, sides, mode=self.interpolation, antialias=True, align_corners=False)
                 views = resized.clamp_(0, 1)
-            top, left = ((side - self.size) // 2 for side in sides)
+            top, left = (round((side - self.size) / 2) for side in sides)
             views = views[:, :, top : top + self.size, left : left + self.size]
         mean, std = (torch.tensor(n, device=views.device).view(1, -1, 1, 1) for n in (self.mean, self.std))
         if max(mean.numel(), std.numel()) not in (1, views.shape[1]):
