@@ -100,7 +100,7 @@ def test_images_of_one_fingerprint_are_matched_by_number(runs):
     one, two = (named(history(runs, np.arange(count) % 3), "abc") for count in (30, 20))
     shared = shared_images(one, two)
     assert shared.first.tolist() == shared.second.tolist() == list(range(20))
-    assert "20 images that both watch, of 30 and 20; both runs learned from the set abc" in shared.sentence
+    assert "20 images that both watch, of 30 and 20; both runs look at the set abc" in shared.sentence
 
 
 def test_without_a_fingerprint_thumbnails_decide(runs):

@@ -95,7 +95,7 @@ def shared_images(first: RunRecord, second: RunRecord) -> SharedImages:
         counted += f", of {len(watches[0]):,} and {len(watches[1]):,}"
     prints = [record.images_fingerprint for record in (first, second)]
     if prints[0] is not None and prints[0] == prints[1]:
-        return SharedImages(rows, others, f"{counted}; both runs learned from the set {prints[0]}.")
+        return SharedImages(rows, others, f"{counted}; both runs look at the set {prints[0]}.")
     looked_at = np.unique(np.linspace(0, len(ids) - 1, min(len(ids), _LOOKED_AT)).astype(int))
     other = _other_thumbnails(watches, [rows[looked_at], others[looked_at]])
     if other is None:

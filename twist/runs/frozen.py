@@ -40,6 +40,14 @@ def frozen_sentence(facts: Mapping[str, Any]) -> str:
     return f"nothing was trained here: features of {facts.get('model', 'a model')}, classes by {facts.get('labeler')}"
 
 
+def frozen_words(facts: Mapping[str, Any]) -> str:
+    """What a frozen run is, in sentences, with what a person should know of its pictures and features."""
+    sentence = frozen_sentence(facts)
+    notes = facts.get("notes")
+    said = [str(note) for note in notes] if isinstance(notes, list) else []
+    return " ".join([f"{sentence[0].upper()}{sentence[1:]}.", *said])
+
+
 def refuse_frozen(path: Path, done: str) -> None:
     """Refuse what takes a training.
 

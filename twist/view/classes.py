@@ -8,6 +8,7 @@ browser (the folder ``browser``), so the same explorer also lives in a page with
 from __future__ import annotations
 
 import html
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from twist.runs.class_names import ClassName, class_names, name_class
+from twist.runs.comparison import shared_images
 from twist.runs.config import ConfigError
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
@@ -30,9 +32,10 @@ from twist.view.explorer_answers import (
 from twist.view.explorer_core import ExplorerCore
 from twist.view.explorer_history import as_shown
 from twist.view.explorer_page import explorer_html, static_picture
-from twist.view.explorer_tables import column_table, names_table
+from twist.view.explorer_tables import column_table, names_table, opinion_colors
 from twist.view.layout import Layout, layout
 from twist.view.provenance import file_name, provenance
+from twist.view.scene import run_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -164,6 +167,56 @@ class ClassExplorer(ExplorerCore):
         column = column_table(name, listed, unit, len(self._watch))
         self._added[name] = np.asarray(listed)
         self.extra_columns = {**self.extra_columns, name: column}
+
+    def add_labels(self, name: str, labels: Any) -> None:
+        """Add a second opinion on the images as a column to color by: the classes of a labeler, or of another run.
+
+        A class has the color of the own class that shares most images with it, found one to one, so what is of another
+        color on the map is where the two disagree. Choose it with ``color_by``.
+
+        Parameters
+        ----------
+        name
+            What it is called.
+        labels
+            A run of the same watch images (name, path, handle), as `twist.label` makes one; anything with an
+            ``assignment``, as a labeler gives it; or one whole number per watch image, -1 where unknown.
+
+        Raises
+        ------
+        ConfigError
+            When it is not one class for each image, or there is no such run; or when there are no images yet.
+        RecordError
+            When the run watches other images.
+        """
+        self._needed_watch()
+        found, theirs = self._opinion(name, labels)
+        shown = self._shown()
+        self.add_column(name, [f"{theirs}{code}" if code >= 0 else None for code in found.tolist()])
+        column = self.extra_columns[name]
+        colors = opinion_colors(found, np.asarray(shown.assignment), shown.num_classes)
+        order = {f"{theirs}{code}": code for code in np.unique(found[found >= 0]).tolist()}
+        column = {**column, "colors": [colors[order[each]] for each in column["names"]]}
+        self.extra_columns = {**self.extra_columns, name: column}
+
+    def _opinion(self, name: str, labels: Any) -> tuple[np.ndarray, str]:
+        """The class that somebody else gives each watch image, -1 for none, and a word for such a class."""
+        watch, record = self._needed_watch(), self._needed_record()
+        if isinstance(labels, (str, os.PathLike)) or hasattr(labels, "path"):
+            other = RunRecord(run_path(labels))
+            other.poll()
+            shared, given = shared_images(record, other), np.asarray(other.snapshot().assignment)
+            found = np.full(len(watch), -1)
+            found[shared.first] = given[shared.second]
+            return found, f"{other.name} "
+        given = labels.assignment if hasattr(labels, "assignment") else labels
+        given = np.asarray(given if hasattr(given, "__len__") else list(given))
+        if given.shape != (len(watch),) or given.dtype.kind not in "iu":
+            raise ConfigError(
+                f"the labels {name!r} have the type {given.dtype} and the shape {given.shape}: give a run, or a whole "
+                f"number for each of the {len(watch):,} images"
+            )
+        return given.astype(np.int64), f"{name} "
 
     def name_class(self, class_id: int, name: str | None = None, note: str | None = None) -> None:
         """Name a class, or note something of it; it is kept with the run, and shown wherever the class is.

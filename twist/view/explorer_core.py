@@ -11,6 +11,7 @@ import traitlets
 
 from twist.runs.class_names import class_names
 from twist.runs.config import ConfigError
+from twist.runs.frozen import frozen_words
 from twist.runs.histories import sample_traits
 from twist.runs.record import RunRecord
 from twist.runs.status import Status, read_status
@@ -145,6 +146,8 @@ class ExplorerCore(anywidget.AnyWidget):
         if self._record is None:
             self._record = RunRecord(run_path(self._run))
         record = self._record
+        if record.frozen:
+            self._problems["frozen"] = frozen_words(record.frozen)
         record.poll()
         self._run_status = read_status(record.path)
         watch = self._watch or record.watch()

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from twist.runs.class_names import ClassName, class_names
+from twist.runs.frozen import frozen_words
 from twist.runs.histories import sample_traits
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
@@ -98,7 +99,7 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
         placed |= _neighbors(snapshot)
     history = Checkpoints(record).table(snapshot.step, most=_MOST_CHECKPOINTS, most_values=_MOST_VALUES)
     values = {
-        "status": {"state": "ready", "text": problem, "run": record.name},
+        "status": {"state": "ready", "text": _said(record, problem), "run": record.name},
         "watch": images,
         "snapshot": snapshot_table(snapshot, sample_traits(record, snapshot.step)),
         "placement": placed,
@@ -126,6 +127,10 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
         f"<style>{STYLE}</style>\n"
         f'<script type="module">{SCRIPT}{ALONE}\nrenderAlone(document.getElementById("{identity}"));</script>\n'
     )
+
+
+def _said(record: RunRecord, problem: str) -> str:
+    return " ".join(filter(None, [frozen_words(record.frozen) if record.frozen else "", problem]))
 
 
 def _smaller(images: dict[str, Any]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from twist.runs.class_names import ClassName
+from twist.runs.clustering import match_classes
 from twist.runs.config import ConfigError
 from twist.runs.histories import SampleTraits
 from twist.runs.watched import Snapshot, Watch
@@ -119,6 +120,29 @@ def neighbors_table(near: np.ndarray | None) -> dict[str, Any]:
 def names_table(names: Mapping[int, ClassName]) -> dict[str, dict[str, str]]:
     """Names and notes of classes; keys are text, as JSON wants them."""
     return {str(class_id): said._asdict() for class_id, said in names.items()}
+
+
+def opinion_colors(theirs: np.ndarray, own: np.ndarray, num_classes: int) -> dict[int, str]:
+    """Color of each class of somebody else's: that of the own class matched with it one to one, else one of the rest.
+
+    Parameters
+    ----------
+    theirs
+        Their class of each image, -1 where unknown.
+    own
+        Own class of each image.
+    num_classes
+        Number of own classes.
+    """
+    codes, compact = np.unique(theirs[theirs >= 0], return_inverse=True)
+    matched = match_classes(compact, own[theirs >= 0], len(codes))
+    palette = class_colors(num_classes + len(codes))
+    free = iter(color for place, color in enumerate(palette) if place >= num_classes or place not in matched)
+    own_colors = class_colors(num_classes)
+    return {
+        int(code): own_colors[partner] if partner >= 0 else next(free)
+        for code, partner in zip(codes, matched.tolist(), strict=True)
+    }
 
 
 def column_table(name: str, values: Any, unit: str, count: int) -> dict[str, Any]:

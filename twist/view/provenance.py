@@ -15,7 +15,10 @@ def provenance(record: RunRecord, step: int | None = None) -> str:
     """
     identity = record.identity
     parts = [f"run {record.name} ({identity['id']})"] if identity.get("id") else [f"run {record.name}"]
-    if step is not None:
+    frozen = record.frozen
+    if frozen:
+        parts.append(f"features of {frozen.get('model')}, classes by {frozen.get('labeler')}")
+    elif step is not None:
         parts.append(f"step {step:,}")
     parts.append(f"seed {record.recipe.seed}")
     if images := record.images_fingerprint:

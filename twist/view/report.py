@@ -20,6 +20,7 @@ from twist.view.chapters import (
     shortcut_chapter,
 )
 from twist.view.explorer_page import explorer_html
+from twist.view.frozen import frozen_chapter, frozen_facts_of
 from twist.view.layout import wait_layout
 from twist.view.monitor import duration, judge
 from twist.view.pages import figure_html, file_text, half_figure_html, json_html, table_html, text
@@ -79,23 +80,20 @@ def report_html(record: RunRecord, *, no_map: str = "") -> str:
     scene = figures.Scene.of(record)
     snapshot, problem = _newest_snapshot(record)
     found = judge(record)
-    body = "\n".join(
-        [
-            _header(record, scene),
-            _verdict(found),
-            _scores(record, scene),
-            evaluations_chapter(record),
-            _curves(record, scene, found),
-            _classes(snapshot, scene, problem),
-            images_chapter(record, scene),
-            classes_chapter(record, scene),
-            drive_chapter(record, scene),
-            shortcut_chapter(record, scene),
-            _explorer(record, snapshot, no_map),
-            _recipe(record.recipe),
-            _footer(record),
-        ]
-    )
+    begin = [_header(record, scene), _verdict(found), _scores(record, scene), evaluations_chapter(record)]
+    end = [shortcut_chapter(record, scene), _explorer(record, snapshot, no_map)]
+    of_training = [
+        _curves(record, scene, found),
+        _classes(snapshot, scene, problem),
+        images_chapter(record, scene),
+        classes_chapter(record, scene),
+        drive_chapter(record, scene),
+    ]
+    if record.frozen:
+        parts = [*begin, _classes(snapshot, scene, problem), *end, frozen_chapter(record)]
+    else:
+        parts = [*begin, *of_training, *end, _recipe(record.recipe)]
+    body = "\n".join([*parts, _footer(record)])
     templates = json_html({"light": {"layout": paper_layout(LIGHT)}, "dark": {"layout": paper_layout(DARK)}})
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -132,8 +130,10 @@ def _header(record: RunRecord, scene: figures.Scene) -> str:
         "time": duration(record.train_seconds),
         "created": str(identity.get("created", "")).replace("T", " ").replace("+00:00", " UTC"),
     }
+    if record.frozen:
+        facts = frozen_facts_of(record, scene.num_watch)
     listed = "".join(f"<div><dt>{text(name)}</dt><dd>{text(value)}</dd></div>" for name, value in facts.items())
-    message = f"<p>{text(status.message)}</p>" if status.message else ""
+    message = f"<p>{text(status.message)}</p>" if status.message and not record.frozen else ""
     return (
         f'<header><div class="kicker">twist · report of a run</div><h1>{text(record.name)}</h1>'
         f'{message}<dl class="facts">{listed}</dl></header>'
@@ -148,10 +148,12 @@ def _verdict(found: Verdict | None) -> str:
     since = f'<p class="quiet">This {text(since_words(found))}.</p>' if found.since is not None else ""
     causes = f"<h3>Likely causes, the likeliest first</h3>{points(found.causes)}" if found.causes else ""
     missing = f"<h3>What is missing</h3>{points(found.missing)}" if found.missing else ""
+    read = f'<p class="quiet">Read from the record up to step {found.step:,}.</p>'
+    read = "" if found.kind == "nothing trained" else read
     return (
         f'<section class="verdict {kind}"><h2><span>{shape}</span> {text(found.title)}</h2>{since}'
         f'<p>{text(found.sentence)}</p><p class="advice">{text(found.advice)}</p>{causes}{missing}'
-        f'{evidence_table(found)}<p class="quiet">Read from the record up to step {found.step:,}.</p></section>'
+        f"{evidence_table(found)}{read}</section>"
     )
 
 
@@ -172,10 +174,12 @@ def _scores(record: RunRecord, scene: figures.Scene) -> str:
         for name, words in _SCORES.items()
     ]
     labeled = int((watch.labels >= 0).sum())
+    saw = "the labeler" if record.frozen else "the run"
+    when = "" if record.frozen else f"; step {record.snapshot_steps()[-1]:,}"
     return (
         "<section><h2>How well the classes match the labels</h2>"
-        f"<p>Labels are used only here: the run never saw them. {labeled:,} of {len(watch):,} watched images have one; "
-        f"step {record.snapshot_steps()[-1]:,}.</p>"
+        f"<p>Labels are used only here: {saw} never saw them. {labeled:,} of {len(watch):,} watched images have one"
+        f"{when}.</p>"
         f"{table_html(('score', 'value', 'what it says'), rows, numbers=(1,))}"
         f"{labels_figure(record, scene)}</section>"
     )
