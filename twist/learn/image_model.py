@@ -58,7 +58,7 @@ class ClassHead:
     num_classes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """A network that answers about images, with all that its images go through first.
 
@@ -67,7 +67,7 @@ class Model:
     name
         What people call it: ``mine @ step 680``, ``timm:resnet18``.
     kind
-        Where it comes from: run, random, file, timm, torchvision or pixels.
+        Where it comes from: run, random, file, timm, torchvision, pixels or features.
     identity
         16 hex digits of SHA-256 over weights, make and preprocessing: two models of one identity answer alike,
         whatever they are called.
@@ -96,6 +96,12 @@ class Model:
     net: nn.Module
     prepare: Preparation
     head: ClassHead | None = None
+
+    def __repr__(self) -> str:
+        features = self.facts.get("feature_dim") or "as many features as pixels"
+        features = f"{features} features" if isinstance(features, int) else features
+        classes = "no classes" if self.head is None else f"{self.head.num_classes} classes"
+        return f"Model({self.name!r}, {features}, {classes})"
 
     @property
     def num_classes(self) -> int | None:
