@@ -8,7 +8,7 @@ UV     := $(shell command -v uv)
 
 PEERS  := $(VENV)/.peers
 
-.PHONY: demo test lab lint bench guard widgets figures pictures zoo results results-gpu clean help
+.PHONY: demo test lab lint bench guard widgets figures pictures zoo results results-gpu where clean help
 
 help:
 	@echo "make demo   train on the embedded digits, place them with UMAP, write a report (about two minutes on two cores)"
@@ -23,6 +23,7 @@ help:
 	@echo "make results SET=digits  trains three seeds, asks every protocol, writes record and README table (also fashion-mnist, cifar10-6000)"
 	@echo "make results-gpu  the same for CIFAR-10 with a ResNet-18 on one GPU; MINUTES=55 stops in time, the same call goes on"
 	@echo "make zoo    how often the verdict is right: 377 small runs, an hour (Fashion-MNIST in data/images or TWIST_DATA)"
+	@echo "make where  the map of notebooks/05: 63 small runs, a quarter of an hour of one processor (IMAGES=cifar10.npz)"
 
 demo: $(READY)
 	$(BIN)/twist train digits --report
@@ -63,6 +64,9 @@ results: $(READY)
 
 results-gpu: $(READY)
 	$(BIN)/python -m benchmarks.results $(or $(SET),cifar10-gpu) --jobs 1 $(if $(MINUTES),--max-minutes $(MINUTES))
+
+where: $(READY)
+	$(BIN)/python -m benchmarks.where_it_learns $(IMAGES)
 
 # uv when it is there, else uv by pip into the new environment; pip itself when uv cannot reach the package index.
 $(READY): pyproject.toml constraints.txt
