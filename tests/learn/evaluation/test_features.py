@@ -11,15 +11,19 @@ import weakref
 import numpy as np
 import pytest
 import torch
+from loop import attempt
 from torch import nn
 
 from twist.learn.evaluation.feature_arrays import features_from_file
 from twist.learn.evaluation.feature_cache import cache_key, cache_place
 from twist.learn.evaluation.features import batch_size, features_of
-from twist.learn.evaluation.sets import LabeledSet, evaluation_sets
+from twist.learn.evaluation.sets import LabeledSet, evaluation_sets, load_labeled
 from twist.learn.image_model import ClassHead, make_model
 from twist.learn.preparing import PlainView
+from twist.learn.run_model import model_of_run
 from twist.runs.config import ConfigError, DataConfig, ViewsConfig
+from twist.runs.launcher import prepare
+from twist.runs.record import RunRecord
 
 
 class Counted(nn.Module):
@@ -319,3 +323,25 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path):
     (tmp_path / "bad.npz").write_bytes(b"nothing")
     with pytest.raises(ConfigError, match="cannot be read"):
         features_from_file(tmp_path / "bad.npz")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Of a run
+
+
+def test_an_evaluation_a_labeler_and_the_explorer_share_the_features_of_a_run(runs, tiny):
+    tiny["data.max_images"] = 300
+    path = prepare("digits", name="mine", changes=tiny | {"record.watch_images": 100})
+    assert attempt(path, 1)["reason"] == "completed"
+    model, record = model_of_run(path), RunRecord(path)
+    record.poll()
+    sets, cache = evaluation_sets(record.recipe.data), cache_place(path)
+    asked = features_of(model, sets.asked, cache=cache)
+    seen = []
+    whole = features_of(model, load_labeled(record.recipe.data), cache=cache, on_progress=lambda *at: seen.append(at))
+    assert seen == [] and len(whole) == 300  # what the evaluation computed is there already
+    assert torch.equal(whole.values[whole.rows_of(sets.asked.sample_ids)], asked.values)
+    watched = whole.take(whole.rows_of(record.watch().sample_ids))
+    snapshot = record.snapshot()
+    assert np.allclose(watched.values, snapshot.features, rtol=2e-3, atol=2e-3)  # kept there with 16 bits
+    assert watched.log_probs.argmax(1).tolist() == snapshot.assignment.tolist()

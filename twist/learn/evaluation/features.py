@@ -73,7 +73,8 @@ class Features:
         ConfigError
             When one is not among them.
         """
-        wanted = torch.as_tensor(np.array(sample_ids, np.int64))
+        given = sample_ids if isinstance(sample_ids, Tensor) else torch.from_numpy(np.array(sample_ids))
+        wanted = given.long()
         order = self.sample_ids.argsort()
         place = torch.searchsorted(self.sample_ids[order], wanted).clamp(max=max(0, len(self) - 1))
         rows = order[place] if len(self) else wanted
