@@ -23,20 +23,15 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from twist.learn import datasets
-from twist.learn.handover import network_of_run
+from twist.learn.model import load_model, model_of_recipe
 from twist.learn.neighbors import knn_accuracy
-from twist.learn.networks import build_network
 from twist.learn.process import choose_device
-from twist.learn.stored_images import StoredImages
-from twist.learn.views import plain_view
-from twist.learn.whitening import whiten_first_layer
-from twist.runs.config import ConfigError, ViewsConfig, with_fields
+from twist.runs.config import ConfigError, with_fields
 from twist.runs.launcher import launch
 from twist.runs.recipes import recipe
 
@@ -87,14 +82,15 @@ def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[s
         source = {"data__split": "test"} if test is None else {"data__source": test}
         tested = datasets.load(made.replace(**source, data__max_images=None).data)
         asked, labels = tested.images, tested.labels
-    device = choose_device(made.device)
-    untrained = build_network(made.network, known.images.shape[1], seed=made.seed, image_size=made.views.size)
-    whiten_first_layer(untrained, known, made)
-    take_norm_statistics(untrained.backbone, known.images[:2000], made.views)
-    trained = network_of_run(run.path).backbone
+    views, device = made.views, choose_device(made.device)
+    models = {
+        "knn": run.load(),
+        "untrained": model_of_recipe(made, known),
+        "pixels": load_model("pixels", image_size=views.size, mean=views.mean, std=views.std),
+    }
     found: dict[str, float | str] = {"seconds": round(seconds, 1), "train_seconds": round(run.train_seconds, 1)}
-    for row, net in {"knn": trained, "untrained": untrained.backbone, "pixels": nn.Flatten()}.items():
-        bank, queries = (features_of(net.to(device), images, made.views, device) for images in (known.images, asked))
+    for row, model in models.items():
+        bank, queries = (model.to(device).features(images, batch_size=1000) for images in (known.images, asked))
         found[row] = accuracy_of(bank, known.labels, queries, labels)
         if row == "knn":
             deviation, mean = torch.std_mean(bank, 0)
@@ -105,31 +101,7 @@ def measure(name: str, changes: dict, test: str | None, held_out: int) -> dict[s
 
 def accuracy_of(bank: Tensor, labels: Tensor, queries: Tensor, query_labels: Tensor) -> float:
     """Share of the queries that ten neighbors in the bank name right, rounded."""
-    device = bank.device
-    return round(knn_accuracy(bank, labels.to(device), queries, query_labels.to(device), k=10), 4)
-
-
-def _batches(images: Tensor | StoredImages, size: int) -> Iterator[Tensor]:
-    for first in range(0, len(images), size):
-        yield images[first : first + size]
-
-
-@torch.no_grad()
-def features_of(net: nn.Module, images: Tensor | StoredImages, views: ViewsConfig, device: torch.device) -> Tensor:
-    """What a backbone says of the plain views of images, in evaluation mode."""
-    net.eval()
-    return torch.cat([net(plain_view(batch.to(device), views)).float() for batch in _batches(images, 1000)])
-
-
-@torch.no_grad()
-def take_norm_statistics(net: nn.Module, images: Tensor, views: ViewsConfig) -> None:
-    """Running statistics of the plain views of some images, which an untrained network has none of."""
-    for module in net.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the mean over all batches
-    net.train()
-    for batch in _batches(images, 500):
-        net(plain_view(batch, views))
+    return round(knn_accuracy(bank, labels, queries, query_labels, k=10), 4)
 
 
 if __name__ == "__main__":

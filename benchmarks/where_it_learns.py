@@ -24,17 +24,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmarks.readme import RECORDS
 from benchmarks.speed.settings import machine
-from benchmarks.speed_recipe import accuracy_of, features_of, take_norm_statistics
+from benchmarks.speed_recipe import accuracy_of
 from twist.learn import datasets
 from twist.learn.handover import network_of_run
-from twist.learn.networks import build_network
+from twist.learn.model import Model, load_model, model_of_recipe
 from twist.learn.onset import onset_at_start, onset_of
 from twist.learn.train import train
-from twist.learn.whitening import whiten_first_layer
 from twist.runs.config import ConfigError, Recipe
 from twist.runs.handle import Run
 from twist.runs.recipes import recipe
@@ -112,6 +111,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.where_it_learns", description=__doc__.splitlines()[0])
     parser.add_argument("images", metavar="IMAGES.npz", help="CIFAR-10's training images, or the first 10,000 of them")
     parser.add_argument("--runs", type=Path, help="folder that keeps the runs; a temporary one when left out")
+    parser.add_argument(
+        "--record", action="store_true", help="train nothing: write the record of the runs that are done"
+    )
     parser.add_argument("--part", default="1/1", metavar="K/N", help="every N-th cell, beginning with the K-th")
     options = parser.parse_args()
     part, parts = map(int, options.part.split("/"))
@@ -120,15 +122,14 @@ def main() -> None:
         root = options.runs or Path(passing)
         root.mkdir(parents=True, exist_ok=True)
         os.environ["TWIST_RUNS"] = str(root)
-        for cell in list(cells())[part - 1 :: parts]:
+        for cell in [] if options.record else list(cells())[part - 1 :: parts]:
             if not _result_of(root, cell).is_file():
                 found = run_cell(cell, options.images, root)
                 write_json(_result_of(root, cell), found)
                 print(*(f"{key} {value}" for key, value in found.items() if key != "path"), sep="  ", flush=True)
         missing = [cell.name for cell in cells() if not _result_of(root, cell).is_file()]
         if missing:
-            print(f"{len(missing)} cells are missing yet, {missing[0]} first: no record written", file=sys.stderr)
-            return
+            print(f"{len(missing)} cells are missing yet, {missing[0]} first: the record is one of the rest")
         RECORD.write_text(as_text(as_record(options.images, root)))
 
 
@@ -149,9 +150,11 @@ def run_cell(cell: Cell, source: str, root: Path) -> dict[str, Any]:
     seconds = time.process_time() - began
     known, asked, labels = _images(made)
     figures = _figures(run)
-    network = network_of_run(run.path)
-    score = _knn(network.backbone, known, asked, labels, made)
-    shared = {name: _short(value) for name, value in onset_of(network, known, made, num_images=3000)._asdict().items()}
+    score = _knn(run.load(), known, asked, labels)
+    shared = {
+        name: _short(value)
+        for name, value in onset_of(network_of_run(run.path), known, made, num_images=3000)._asdict().items()
+    }
     return {
         **cell._asdict(),
         **figures,
@@ -191,9 +194,8 @@ def _images(made: Recipe) -> tuple[datasets.ImageSet, Tensor, Tensor]:
     return datasets.load(made.data), whole.images[-ASKED:], whole.labels[-ASKED:]
 
 
-def _knn(net: nn.Module, known: datasets.ImageSet, asked: Tensor, labels: Tensor, made: Recipe) -> float:
-    device = torch.device("cpu")
-    bank, queries = (features_of(net, images, made.views, device) for images in (known.images, asked))
+def _knn(model: Model, known: datasets.ImageSet, asked: Tensor, labels: Tensor) -> float:
+    bank, queries = (model.features(images, batch_size=1000) for images in (known.images, asked))
     return accuracy_of(bank, known.labels, queries, labels)
 
 
@@ -201,14 +203,13 @@ def untrained(source: str) -> dict[str, float]:
     """Accuracy of the neighbors among features of the same net as drawn, with and without whitening, and of pixels."""
     made = Cell("middle", 1.0, 1.0).recipe(source)
     known, asked, labels = _images(made)
-    found = {"pixels": _knn(nn.Flatten(), known, asked, labels, made)}
-    for name, whitening in (("whitened", True), ("drawn", False)):
-        other = made.replace(network__whitening=whitening)
-        net = build_network(other.network, 3, seed=0, image_size=other.views.size)
-        whiten_first_layer(net, known, other)
-        take_norm_statistics(net.backbone, known.images[:2000], other.views)
-        found[name] = _knn(net.backbone, known, asked, labels, other)
-    return found
+    views = made.views
+    models = {
+        "pixels": load_model("pixels", image_size=views.size, mean=views.mean, std=views.std),
+        "untrained, whitened": model_of_recipe(made, known),
+        "untrained": model_of_recipe(made.replace(network__whitening=False), known),
+    }
+    return {name: _knn(model, known, asked, labels) for name, model in models.items()}
 
 
 def starts(source: str) -> list[dict[str, Any]]:
@@ -235,7 +236,8 @@ def as_record(source: str, root: Path) -> dict[str, Any]:
     """Everything the notebook needs, strengths from mild to strong."""
     made = Cell("middle", 1.0, 1.0).recipe(source)
     classes, order = made.network.num_classes, list(STRENGTHS)
-    ordered = sorted(cells(), key=lambda cell: (order.index(cell.strength), cell.temperature, cell.weight))
+    done = [cell for cell in cells() if _result_of(root, cell).is_file()]
+    ordered = sorted(done, key=lambda cell: (order.index(cell.strength), cell.temperature, cell.weight))
     return {
         "schema": 1,
         "date": datetime.date.today().isoformat(),

@@ -3,13 +3,12 @@
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
-from benchmarks import speed_recipe
 from benchmarks.speed.pictures import pictures
 from twist.learn import datasets
+from twist.learn.model import load_model
 from twist.learn.stored_images import StoredImages
-from twist.runs.config import DataConfig, ViewsConfig
+from twist.runs.config import DataConfig
 
 
 @pytest.fixture
@@ -25,18 +24,11 @@ def folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("keep", ["cache", "decode"])
 def test_a_folder_that_is_not_in_memory_has_the_features_of_one_that_is(folder, keep):
-    views = ViewsConfig(size=12)
     memory, stored = (
         datasets.load(DataConfig(source=str(folder), image_size=12, keep=each)).images for each in ("memory", keep)
     )
     assert isinstance(stored, StoredImages)
     expected, found = (
-        speed_recipe.features_of(nn.Flatten(), images, views, torch.device("cpu")) for images in (memory, stored)
+        load_model("pixels", image_size=12).features(images, batch_size=3) for images in (memory, stored)
     )
     assert torch.equal(found, expected) and found.shape == (7, 3 * 12 * 12)
-
-
-def test_batches_hold_every_image_once_and_in_order():
-    batches = list(speed_recipe._batches(torch.arange(7), 3))
-    assert [len(batch) for batch in batches] == [3, 3, 1]
-    assert torch.equal(torch.cat(batches), torch.arange(7))

@@ -11,13 +11,22 @@ from twist.learn.file_model import model_of_export, model_of_file
 from twist.learn.image_model import Answers, ClassHead, Model, as_images, make_model
 from twist.learn.library_model import model_of_pixels, model_of_timm, model_of_torchvision
 from twist.learn.preparing import Choices
-from twist.learn.run_model import estimate_norms, model_of_run, untrained_model
+from twist.learn.run_model import estimate_norms, model_of_recipe, model_of_run, untrained_model
 from twist.runs.config import ConfigError
 from twist.runs.fields import as_type
 from twist.runs.folders import find_run
 from twist.runs.handle import Run
 
-__all__ = ["Answers", "ClassHead", "Model", "as_images", "estimate_norms", "load_model", "make_model"]
+__all__ = [
+    "Answers",
+    "ClassHead",
+    "Model",
+    "as_images",
+    "estimate_norms",
+    "load_model",
+    "make_model",
+    "model_of_recipe",
+]
 
 _OPTIONS = ("step", "teacher", "part", "weights", "image_size", "channels", "mean", "std", "seed", "blocks")
 _WEIGHTS = ("cached", "download", "random")

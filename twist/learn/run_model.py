@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -97,18 +98,24 @@ def untrained_model(path: Path, *, seed: int | None = None, blocks: int = 1) -> 
     recipe = RunRecord(path).recipe
     recipe = recipe if seed is None else recipe.replace(seed=seed)
     images = datasets.load(recipe.data, run_folder=path)
+    run_id = read_json(path / "run.json").get("id")
+    model = model_of_recipe(recipe, images, run_folder=path, blocks=blocks)
+    return replace(model, name=f"{path.name}, untrained", facts={**model.facts, "run": path.name, "run_id": run_id})
+
+
+def model_of_recipe(
+    recipe: Recipe, images: datasets.ImageSet, *, run_folder: Path | None = None, blocks: int = 1
+) -> Model:
+    """The untrained network of a recipe, as `untrained_model` says, of images that are at hand."""
     channels = images.images.shape[1]
-    network = build_network(recipe.network, channels, seed=recipe.seed, image_size=recipe.views.size, run_folder=path)
+    network = build_network(
+        recipe.network, channels, seed=recipe.seed, image_size=recipe.views.size, run_folder=run_folder
+    )
     whiten_first_layer(network, images, recipe)
-    prepare = PlainView(recipe.views, channels)
-    estimate_norms(network, prepare, images.images)
-    facts = {
-        "run": path.name,
-        "run_id": read_json(path / "run.json").get("id"),
-        "images": images.fingerprint,
-        **_recipe_facts(recipe, network),
-    }
-    return _of_network(f"{path.name}, untrained", "random", network, recipe, path, channels, facts, blocks)
+    estimate_norms(network, PlainView(recipe.views, channels), images.images)
+    facts = {"images": images.fingerprint, **_recipe_facts(recipe, network)}
+    name = f"{recipe.name}, untrained"
+    return _of_network(name, "random", network, recipe, run_folder, channels, facts, blocks)
 
 
 @torch.no_grad()
@@ -138,14 +145,14 @@ def _of_network(
     kind: str,
     network: TwistNet,
     recipe: Recipe,
-    path: Path,
+    run_folder: Path | None,
     channels: int,
     facts: dict[str, Any],
     blocks: int,
 ) -> Model:
     make: dict[str, Any] = {"network": to_dict(recipe)["network"], "blocks": blocks}
     if is_own_code(recipe.network.backbone):
-        make["code"] = fingerprint(recipe.network.backbone, run_folder=path)
+        make["code"] = fingerprint(recipe.network.backbone, run_folder=run_folder)
     net, head = split_network(network, blocks)
     return make_model(
         name,
