@@ -38,11 +38,11 @@ def hold_out(
     ([8, 4, 1], [2, 1, 0])
     """
     given = labels.numpy()
-    is_asked = np.zeros(len(given), bool)
     _, firsts, picture, copies = np.unique(hashes, return_index=True, return_inverse=True, return_counts=True)
     # Copies that bear several labels count with the smallest, whatever their order.
     label_of = np.full(len(firsts), np.iinfo(np.int64).max)
     np.minimum.at(label_of, picture, given)
+    is_asked = np.zeros(len(firsts), bool)
     drawn = _mixed(hashes[firsts], seed)
     for label in np.unique(label_of):
         pictures = np.flatnonzero(label_of == label)
@@ -52,8 +52,8 @@ def hold_out(
         taken = np.flatnonzero(np.cumsum(copies[pictures[:-1]]) <= wanted)
         if len(taken) == 0 and len(pictures) > 1:
             taken = np.array([0])
-        is_asked |= np.isin(picture, pictures[taken])
-    return torch.from_numpy(np.flatnonzero(~is_asked)), torch.from_numpy(np.flatnonzero(is_asked))
+        is_asked[pictures[taken]] = True
+    return torch.from_numpy(np.flatnonzero(~is_asked[picture])), torch.from_numpy(np.flatnonzero(is_asked[picture]))
 
 
 def _mixed(hashes: np.ndarray, seed: int) -> np.ndarray:
