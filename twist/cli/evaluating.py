@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from twist.runs.results import Result
 
 _WIDTH = 118
+_MOST_COLUMNS = 4
 _DRAWN_EVERY_S = 0.1
 
 
@@ -84,18 +85,17 @@ def _evaluate(options: argparse.Namespace) -> int:
     fraction = _share("--fraction", options.fraction)
     most = None if options.max_images is None else number_of("--max-images", options.max_images)
     _yield_to_trainers(options.sources)
-    with Interrupts() as interrupts:
-        from twist.learn.evaluation.evaluate import evaluation
-        from twist.learn.evaluation.protocols import check_protocols
-
-        check_protocols(options.protocol)
-    interrupts.raise_if_asked()
     shared = {} if options.data else _shared_data(options.sources)
     line, problems = _Progress(), list[str]()
     found: list[Result] = []
     left_out: dict[str, dict[str, str]] = {}
     began = time.perf_counter()
     try:
+        with Interrupts() as interrupts:  # an exception in the midst of an import would end the command uncleanly
+            from twist.learn.evaluation.evaluate import evaluation
+            from twist.learn.evaluation.protocols import check_protocols
+        interrupts.raise_if_asked()
+        check_protocols(options.protocol)
         for source in dict.fromkeys(options.sources):
             try:
                 done = evaluation(
@@ -171,7 +171,8 @@ def _shared_data(sources: list[str]) -> dict[str, DataConfig]:
         return {}
     others = [source for source, path in paths.items() if path is None and not source.endswith(".npz")]
     if others:
-        print(f"{', '.join(others)}: asked about {without_folders(data.source)}, the images of {first.name}", file=sys.stderr)
+        named = without_folders(data.source)
+        print(f"{', '.join(others)}: asked about {named}, the images of {first.name}", file=sys.stderr)
     return dict.fromkeys(others, data)
 
 
@@ -325,8 +326,11 @@ def _print_wide(results: list[Result]) -> None:
     from twist.runs.result_tables import groups, side_by_side
 
     for group in groups(results):
-        table = side_by_side(group)
         print(f"\n  {group.data}\n")
+        if len(group.models) <= _MOST_COLUMNS:
+            _print_table(group, headlines=True)
+            continue
+        table = side_by_side(group, count=False)
         lines = table.rename_axis(None).to_string(justify="right").splitlines()
         print("\n".join(f"  {line}".rstrip() for line in lines))
     print("\n  Shares from 0 to 1. Every score and setting: --to FILE.csv, or --json; in words: `twist report RUN`.\n")

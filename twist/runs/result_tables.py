@@ -266,8 +266,10 @@ def _data_words(same: Sequence[Result]) -> str:
     return f"{asked}, {known}"
 
 
-def side_by_side(group: Group) -> pd.DataFrame:
-    """A row for every model, a column for every protocol's first scores: what a paper prints."""
+def side_by_side(group: Group, *, count: bool = True) -> pd.DataFrame:
+    """A row for every model, a column for every protocol's first scores: what a paper prints; ``count`` names the
+    number of seeds.
+    """
     import pandas as pd
 
     rows = group.rows(all_scores=False)
@@ -275,7 +277,7 @@ def side_by_side(group: Group) -> pd.DataFrame:
     cells = []
     for model in group.models:
         shown = [(group.one_of(model, row), row[1]) for row in rows]
-        cells.append([spell(r.scores[name], count=True) if r else "–" for r, name in shown])
+        cells.append([spell(r.scores[name], count=count) if r else "–" for r, name in shown])
     return pd.DataFrame(cells, columns=titles, index=pd.Index(group.models, name="model"))
 
 
@@ -358,24 +360,44 @@ def words(results: Sequence[Result]) -> list[str]:
         said.append(result.how)
         if result.known is not None and result.overlap is not None:
             said.append(_overlap_words(result))
-    said += [f"{protocol_title(r)}: {PROTOCOLS[r.protocol][1]}." for r in results if r.protocol in PROTOCOLS]
-    said += [note for result in results for note in result.notes]
+    asked: dict[str, list[Result]] = {}
+    for result in results:
+        asked.setdefault(protocol_title(result), []).append(result)
+    of_protocol = {title: dict.fromkeys(note for r in same for note in r.notes) for title, same in asked.items()}
+    shared = {note for notes in of_protocol.values() for note in notes if _count(note, of_protocol) > 1}
+    said += [note for notes in of_protocol.values() for note in notes if note in shared]
+    for title, same in asked.items():
+        meaning = PROTOCOLS.get(same[0].protocol, ("", "another protocol"))[1]
+        own = [_note_words(note, same) for note in of_protocol[title] if note not in shared]
+        said.append(" ".join([f"{title}: {meaning}.", *own]))
     run = next((r.model.facts["run"] for r in results if r.model.kind == "run" and "run" in r.model.facts), None)
     if run and not any(result.model.kind == "random" for result in results):
         said.append(
             f"Read beside the same network untrained, `twist evaluate random:{run}`: on small images it comes close."
         )
-    shares = [result for result in results if result.asked.count]
-    if shares:
-        count = min(result.asked.count for result in shares)
-        share = max(
-            (r.mean(name) for r in shares for name in headline(r)[:1] if math.isfinite(r.mean(name))), default=0.0
-        )
-        said.append(
-            f"With {count:,} images asked, a share of {share:.3f} is known to ± {standard_error(share, count):.3f} "
-            "(one standard error): smaller differences are chance."
-        )
-    return [*dict.fromkeys(sentence for sentence in said if sentence)]
+    return [*dict.fromkeys(sentence for sentence in [*said, _chance_words(results)] if sentence)]
+
+
+def _count(note: str, of_protocol: Mapping[str, Mapping[str, None]]) -> int:
+    return sum(note in notes for notes in of_protocol.values())
+
+
+def _note_words(note: str, same: Sequence[Result]) -> str:
+    """A remark, and which models it is about when it is not about all."""
+    about = dict.fromkeys(result.source for result in same if note in result.notes)
+    return note if len(about) == len({result.source for result in same}) else f"({', '.join(about)}) {note}"
+
+
+def _chance_words(results: Sequence[Result]) -> str:
+    """How far the best share may be off because other images were not asked."""
+    shares = [(r.mean(name), r.asked.count) for r in results for name in headline(r)[:1]]
+    share, count = max(((s, n) for s, n in shares if n and math.isfinite(s)), default=(0.0, 0))
+    if not count:
+        return ""
+    return (
+        f"With {count:,} images asked, a share of {share:.3f} is known to ± {standard_error(share, count):.3f} (one "
+        "standard error): smaller differences are chance."
+    )
 
 
 def _overlap_words(result: Result) -> str:

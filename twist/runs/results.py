@@ -431,7 +431,7 @@ def _disagreement(same: Sequence[Result]) -> str:
         ", ".join(f"{value:.4f}" for value in each.scores.get(name, ())) or "nothing" for each in (other, newest)
     )
     changed = [
-        f"{key} {theirs.get(key)} and {ours.get(key)}"
+        f"{key} {str(theirs.get(key))[:12]} and {str(ours.get(key))[:12]}"
         for theirs, ours in ((other.hardware, newest.hardware), (other.versions, newest.versions))
         for key in dict.fromkeys([*theirs, *ours])
         if theirs.get(key) != ours.get(key)
