@@ -1,5 +1,8 @@
 """Classes of new images: the very ones of the snapshots, however the images are given."""
 
+import os
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -146,6 +149,16 @@ def test_what_cannot_be_assigned_is_said_in_a_sentence(mine, digits, tmp_path):
 
 def test_the_verb_is_on_the_package(mine, digits):
     assert isinstance(twist.assign("mine", digits[:3]), pd.DataFrame)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_files_of_any_name_stand_in_the_table(mine, digits, tmp_path):
+    folder = save(tmp_path / "images", digits[:2], ["=SUM(A1).png", "plain.png"])
+    os.rename(folder / "plain.png", os.fsencode(folder) + b"/\xff.png")
+    table = assign("mine", folder)
+    assert table["file"].tolist() == ["=SUM(A1).png", "\\udcff.png"]
+    assert main(["assign", "mine", str(folder), "--to", str(tmp_path / "t.csv")]) == 0
+    assert "'=SUM(A1).png" in (tmp_path / "t.csv").read_text()  # no spreadsheet takes it for a formula
 
 
 def test_progress_counts_every_image_and_an_exception_in_it_ends_the_work(mine, digits):

@@ -1,5 +1,6 @@
 """Features of any model: computed once, kept whole or not at all, found damaged, and the same however asked for."""
 
+import errno
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import torch
 from loop import attempt
 from torch import nn
 
+from twist.learn.evaluation import feature_cache
 from twist.learn.evaluation.feature_arrays import features_from_file
 from twist.learn.evaluation.feature_cache import cache_key, cache_place
 from twist.learn.evaluation.features import batch_size, features_of
@@ -264,6 +266,16 @@ with folder.alone():
     found = features_of(model, images, cache=tmp_path)
     assert found.notes == () and model.net.seen == 100
     assert [path.name for path in caches(tmp_path)] == [key] and staging(tmp_path) == []
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path, monkeypatch):
+    def full(column, rows):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(feature_cache._Column, "append", full)
+    with pytest.raises(ConfigError, match="the features of tiny cannot be kept in .* \\(No space left on device\\)"):
+        features_of(tiny(), some(), cache=tmp_path)
+    assert caches(tmp_path) == [] and staging(tmp_path) == []
 
 
 def test_a_run_that_was_deleted_meanwhile_is_not_brought_back(tmp_path):
