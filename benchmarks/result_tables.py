@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from benchmarks.result_sets import ResultSet
 
 BEGIN = "<!-- results: begin, written by `python -m benchmarks.results --readme` -->"
 END = "<!-- results: end -->"
@@ -29,18 +31,21 @@ _COLUMNS = (
 )
 
 
-def readme_block(records: Sequence[dict[str, Any]], open_goals: Sequence[tuple[str, str, Any]] = ()) -> str:
+def readme_block(records: Sequence[dict[str, Any]], open_sets: Mapping[str, ResultSet]) -> str:
     """A table for every record, each with what was asked, how, and on what; then what is still to be measured."""
     parts = [*map(_table, records), *([_protocols(records)] if records else [])]
-    return "\n\n".join([*parts, *([_open(open_goals)] if open_goals else [])])
+    return "\n\n".join([*parts, *([_open(open_sets)] if open_sets else [])])
 
 
-def _open(open_goals: Sequence[tuple[str, str, Any]]) -> str:
+def _open(open_sets: Mapping[str, ResultSet]) -> str:
     """What was never measured, what is aimed at, and the command that will tell."""
     lines = []
-    for name, title, goals in open_goals:
-        aims = ", ".join(f"{column} above {first:g} %, then {then:g} %" for column, first, then in goals)
-        lines.append(f"* {title}: {aims}. `make results-gpu SET={name}`")
+    for name, one in open_sets.items():
+        aims = [f"{column} above {first:g} %, then {then:g} %" for column, first, then in one.goals]
+        if one.minutes_to is not None:
+            accuracy, first, then = one.minutes_to
+            aims.append(f"kNN of {accuracy:g} % in {first:g} minutes, then {then:g}")
+        lines.append(f"* {one.title}: {'; '.join(aims)}: `make results-gpu SET={name}`")
     return "\n".join(
         [
             "**Open**, as it was never run on a GPU; learned from training images alone, the last epoch, three seeds:",
@@ -87,11 +92,12 @@ def _cell(record: dict[str, Any], method: str, column: tuple) -> str:
 
 def _facts(record: dict[str, Any]) -> str:
     training, network, asked = record["training"], record["network"], record["asked"]
-    minutes = _span([one["wall_seconds"] / 60 for one in training], "minutes")
-    busy = [one["processor_seconds"] for one in training if one["processor_seconds"] is not None]
-    processor = (
-        f", {_span([seconds / 60 for seconds in busy], 'processor minutes')}" if len(busy) == len(training) else ""
-    )
+    wall = [one["wall_seconds"] / 60 for one in training]
+    busy = [one["processor_seconds"] / 60 for one in training if one["processor_seconds"] is not None]
+    spent = f"{_span(wall, 'minutes')} a run"
+    if len(busy) == len(training):
+        others = ", beside much other work" if sum(wall) > 1.5 * sum(busy) else ""
+        spent = f"{_span(busy, 'processor minutes')} a run ({_span(wall, 'minutes')} on the wall{others})"
     where = record["machine"].get("gpu") or record["machine"]["processor"]
     overlap = record["overlap"] or {"count": 0}
     copies = (
@@ -99,13 +105,14 @@ def _facts(record: dict[str, Any]) -> str:
         if overlap["count"]
         else ""
     )
+    way = _way(record.get("way_of_knn", ()))
     verdicts = sorted({one["verdict"] for one in training})
     return (
-        f"`{record['trains_like']}`: {network['backbone']}, {network['parameters']:,} parameters, "
-        f"{network['num_classes']} classes, {training[0]['epochs']} epochs; {minutes} a run{processor}, "
+        f"`{record['trains_like']}`: {network['backbone']} of {network['parameters']:,} parameters, "
+        f"{network['num_classes']} classes, {training[0]['epochs']} epochs; {spent}, "
         f"{training[0]['threads']} thread{'s' if training[0]['threads'] != 1 else ''} ({where}); seeds "
         f"{', '.join(map(str, record['seeds']))}, mean ± standard deviation; verdict {', '.join(verdicts)}. "
-        f"All of it: `{record['command']}`, {record['date']}.{copies}"
+        f"All of it: `{record['command']}`, {record['date']}.{copies}{way}"
     )
 
 
@@ -126,7 +133,7 @@ def _protocols(records: Sequence[dict[str, Any]]) -> str:
         "were chosen on training images. All labels from scratch, the run's own views and epochs, stand under 100 %.",
         "*Own classes*: what the head calls the asked images, each class matched with one label at most.",
         "*k-means*: as many clusters as labels on the asked images' features.",
-        "Untrained nets have the norm statistics of the images. The asked images chose nothing.",
+        "Untrained nets have the norm statistics of the images. No asked image chose a setting.",
     ]
     return " ".join(said)
 
@@ -134,3 +141,18 @@ def _protocols(records: Sequence[dict[str, Any]]) -> str:
 def _said_of(settings: dict[str, Any]) -> str:
     least = f", {settings['least_steps']:,} steps at least" if settings["least_steps"] else ""
     return f"{settings['epochs']} epochs{least}, {settings['backbone_rate']:g} and {settings['classifier_rate']:g}"
+
+
+def _way(way: Sequence[dict[str, Any]], accuracy: float = 0.9) -> str:
+    """When the runs first reached an accuracy of kNN, of the checkpoints that were kept."""
+    if not way:
+        return ""
+    seeds = sorted({one["seed"] for one in way})
+    first = [
+        min((one["seconds"] for one in way if one["seed"] == seed and one["accuracy_k20"] >= accuracy), default=None)
+        for seed in seeds
+    ]
+    reached = [seconds / 60 for seconds in first if seconds is not None]
+    if len(reached) < len(seeds):
+        return f" {len(reached)} of {len(seeds)} runs reached {100 * accuracy:g} % by kNN."
+    return f" {100 * accuracy:g} % by kNN after {_span(reached, 'minutes')}."

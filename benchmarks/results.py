@@ -35,11 +35,12 @@ from twist.runs.handle import Run
 from twist.runs.lock import lock_holder
 from twist.runs.record import RunRecord
 from twist.runs.results import Result, find_results
-from twist.runs.store import write_json
+from twist.runs.store import steps_in, write_json
 from twist.runs.sweep import run_many
 
 FOLDER = RECORDS / "results"
-FRACTIONS = (0.01, 0.1, 1.0)
+#: Shares of the labels that fine-tuning uses; all of them from an untrained net are the supervised one's.
+FRACTIONS = {"twist": (0.01, 0.1, 1.0), "untrained": (0.01, 0.1)}
 #: What is asked of whom. A run answers for its seed; of pixels only the starts of k-means are drawn.
 ASKED = {
     "twist": ("knn", "linear", "linear-sgd", "classes", "kmeans", "finetune"),
@@ -122,29 +123,63 @@ def train(
     return runs, test
 
 
+def adopt(
+    name: str, work: Path, root: str | None, seeds: Sequence[int], folders: Sequence[str]
+) -> tuple[list[Run], str | None]:
+    """Runs of a set's recipe that were trained elsewhere; and what they are asked about.
+
+    Raises
+    ------
+    ConfigError
+        When one is a run of another recipe or seed.
+    """
+    chosen = SETS[name]
+    _, test = chosen.make(work / "sets", root)
+    runs = [Run(Path(folder)) for folder in folders]
+    for run, seed in zip(runs, seeds, strict=True):
+        wanted = chosen.recipe_for({"data.source": run.recipe.data.source, "data.root": run.recipe.data.root}, seed)
+        if run.recipe != wanted:
+            raise ConfigError(f"{run.name} is no run of {chosen.command} with seed {seed}: give those of the set")
+    return runs, test
+
+
 def ask(
     runs: Sequence[Run], seeds: Sequence[int], test: str | None, *, only: Sequence[str], device: str
 ) -> list[dict[str, Any]]:
     """A row for every method and protocol, from answers that are there or are found now."""
-    rows = []
+    rows: list[dict[str, Any]] = []
+    asked = ""
     for method, protocols in ASKED.items():
         for protocol in protocols:
             if only and protocol not in only:
                 continue
-            for fraction in FRACTIONS if protocol == "finetune" else (None,):
+            for fraction in FRACTIONS[method] if protocol == "finetune" else (None,):
                 began = time.perf_counter()
                 if method == "pixels":
                     data = runs[0].recipe.data
-                    answers = [_answer("pixels", protocol, None, seeds, data, test, device)]
+                    answers = [_answer("pixels", protocol, None, seeds, data, test, device, asked=asked)]
                 else:
                     sources = [f"random:{run.path}" if method == "untrained" else str(run.path) for run in runs]
                     answers = [
                         _answer(source, protocol, fraction, (seed,), None, test, device)
                         for source, seed in zip(sources, seeds, strict=True)
                     ]
+                asked = answers[0].asked.fingerprint
                 rows.append(_row(method, protocol, fraction, seeds, answers))
                 _say(f"{method}, {protocol}{'' if fraction is None else f' {fraction}'}: {_shown(rows[-1])}", began)
     return rows
+
+
+def way_of_knn(runs: Sequence[Run], seeds: Sequence[int], test: str | None, device: str) -> list[dict[str, Any]]:
+    """Accuracy of the 20 nearest at every kept checkpoint, with the seconds of training that it took, by its steps."""
+    way = []
+    for run, seed in zip(runs, seeds, strict=True):
+        for step in steps_in(run.path / "checkpoints"):
+            answer = _answer(f"{run.path}@{step}", "knn", None, (seed,), None, test, device)
+            seconds = run.train_seconds * step / run.status.total_steps
+            accuracy = round(answer.scores["accuracy_k20"][0], 5)
+            way.append({"seed": seed, "step": step, "seconds": round(seconds, 1), "accuracy_k20": accuracy})
+    return way
 
 
 def _answer(
@@ -155,35 +190,27 @@ def _answer(
     data: DataConfig | None,
     test: str | None,
     device: str,
+    *,
+    asked: str = "",
 ) -> Result:
-    """The newest answer to a question, or a new one."""
+    """The newest answer to a question, or a new one; of pixels, one about the asked images of that fingerprint."""
     from twist.learn.evaluation.evaluate import evaluate
 
     kind, place = ("random" if source.startswith("random:") else "run"), source.removeprefix("random:")
-    if source == "pixels":
-        kind = "pixels"
-    for result in reversed(find_results(place).results if kind != "pixels" else _of_pixels()):
+    place, _, step = place.partition("@")
+    if source == "pixels" or protocol == "supervised":  # whose weights are none of the run's
+        kind = "pixels" if source == "pixels" else "supervised"
+    there = find_results(place) if kind != "pixels" else find_results()
+    at = int(step) if step else max(steps_in(Path(place) / "checkpoints"), default=None) if kind == "run" else None
+    for result in reversed(there.results):
         same = (result.model.kind, result.protocol, result.settings.get("fraction")) == (kind, protocol, fraction)
-        if same and (not result.seeds or result.seeds == tuple(seeds)) and _is_of(result, data):
+        same = same and at == result.model.facts.get("step")
+        same = same and (kind != "pixels" or result.asked.fingerprint == asked)
+        if same and (not result.seeds or result.seeds == tuple(seeds)):
             return result
     return evaluate(
         source, protocol, data=data, test=test, seeds=tuple(seeds), fraction=fraction or 0.01, device=device
     )[0]
-
-
-def _of_pixels() -> list[Result]:
-    return [result for result in find_results().results if result.model.kind == "pixels"]
-
-
-def _is_of(result: Result, data: DataConfig | None) -> bool:
-    """Whether a result of what is no run is of these images; a run has its own."""
-    if data is None:
-        return True
-    name = Path(data.source).stem
-    return name in (result.known.name if result.known else "", result.asked.name) or result.asked.name in (
-        name.replace("5000-train", "1000-test"),
-        name.replace("1438-train", "359-test"),
-    )
 
 
 def _row(
@@ -213,12 +240,19 @@ def _shown(row: dict[str, Any]) -> str:
     return ", ".join(f"{name} {row['mean'][name]:.4f} ± {row['std'].get(name, 0):.4f}" for name in names)
 
 
-def record_of(name: str, runs: Sequence[Run], seeds: Sequence[int], rows: list[dict[str, Any]], work: Path) -> Any:
+def record_of(
+    name: str,
+    runs: Sequence[Run],
+    seeds: Sequence[int],
+    rows: list[dict[str, Any]],
+    way: list[dict[str, Any]],
+    work: Path,
+) -> dict[str, Any]:
     """All that stands behind a table, without any place of this machine."""
     chosen: ResultSet = SETS[name]
     times = ProcessorTime(work / f"{name}-processor.json", [])
     some = find_results(str(runs[0].path)).results
-    newest = next(result for result in reversed(some) if result.known is not None)
+    newest = next(result for result in reversed(some) if result.protocol == "linear" and result.model.kind == "run")
     training = []
     for run, seed in zip(runs, seeds, strict=True):
         record = RunRecord(run.path)
@@ -249,7 +283,10 @@ def record_of(name: str, runs: Sequence[Run], seeds: Sequence[int], rows: list[d
         "trains_like": chosen.command,
         "recipe": chosen.recipe,
         "changes": {name: list(value) if isinstance(value, tuple) else value for name, value in chosen.changes.items()},
-        "network": {key: facts.get(key) for key in ("backbone", "parameters", "feature_dim", "num_classes")},
+        "network": {
+            **{key: facts[key] for key in ("backbone", "parameters", "feature_dim")},
+            "num_classes": runs[0].recipe.network.num_classes,
+        },
         "known": asdict(newest.known) if newest.known else None,
         "asked": asdict(newest.asked),
         "how": newest.how,
@@ -257,6 +294,7 @@ def record_of(name: str, runs: Sequence[Run], seeds: Sequence[int], rows: list[d
         "seeds": list(seeds),
         "training": training,
         "rows": rows,
+        **({"way_of_knn": way} if way else {}),
     }
 
 
@@ -268,6 +306,7 @@ def main() -> None:
     parser.add_argument("--root", help="folder of the image sets")
     parser.add_argument("--seeds", default="0,1,2", help="seeds separated by commas, a run for each")
     parser.add_argument("--jobs", type=int, help="runs at a time; one for each core by default")
+    parser.add_argument("--runs", help="folders of runs that are there already, one for each seed: trains none")
     parser.add_argument("--max-minutes", type=float, help="then trainings checkpoint and stop; the same call goes on")
     parser.add_argument("--device", default="auto", help="where the protocols are computed")
     parser.add_argument("--only", default="", help="protocols separated by commas; writes no record")
@@ -280,7 +319,12 @@ def main() -> None:
         work = options.work.resolve()
         os.environ["TWIST_RUNS"] = str(work / "runs")
         try:
-            runs, test = train(options.set, work, options.root, seeds, options.jobs, max_minutes=options.max_minutes)
+            if options.runs:
+                runs, test = adopt(options.set, work, options.root, seeds, options.runs.split(","))
+            else:
+                runs, test = train(
+                    options.set, work, options.root, seeds, options.jobs, max_minutes=options.max_minutes
+                )
         except OutOfTime:
             print(f"{options.max_minutes:g} minutes are over: call again, and it goes on where it was", file=sys.stderr)
             sys.exit(124)
@@ -292,7 +336,8 @@ def main() -> None:
         if only:
             return
         FOLDER.mkdir(exist_ok=True)
-        record = record_of(options.set, runs, seeds, rows, work)
+        way = way_of_knn(runs, seeds, test, options.device) if SETS[options.set].minutes_to else []
+        record = record_of(options.set, runs, seeds, rows, way, work)
         (FOLDER / f"{options.set}.json").write_text(json.dumps(record, indent=1) + "\n")
     block = readme_block(committed(), open_goals())
     README.write_text(rewritten(README.read_text(), BEGIN, END, block))
@@ -305,13 +350,9 @@ def committed() -> list[dict[str, Any]]:
     return [json.loads(path.read_text()) for path in paths if path.is_file()]
 
 
-def open_goals() -> list[tuple[str, str, tuple[tuple[str, float, float], ...]]]:
-    """Name, title and goals of the sets that have goals and no record yet."""
-    return [
-        (name, one.title, one.goals)
-        for name, one in SETS.items()
-        if one.goals and not (FOLDER / f"{name}.json").is_file()
-    ]
+def open_goals() -> dict[str, ResultSet]:
+    """The sets that have goals and no record yet."""
+    return {name: one for name, one in SETS.items() if one.goals and not (FOLDER / f"{name}.json").is_file()}
 
 
 def _say(line: str, began: float) -> None:

@@ -29,7 +29,7 @@ def test_a_record_holds_every_method_and_protocol_with_three_seeds(record):
         (method, protocol, fraction)
         for method, protocols in ASKED.items()
         for protocol in protocols
-        for fraction in (FRACTIONS if protocol == "finetune" else (None,))
+        for fraction in (FRACTIONS[method] if protocol == "finetune" else (None,))
     }
     assert {(row["method"], row["protocol"], row["fraction"]) for row in record["rows"]} == wanted
     assert len(record["seeds"]) >= 3 and len(record["training"]) == len(record["seeds"])
@@ -114,31 +114,31 @@ def test_processor_time_adds_up_over_attempts(tmp_path):
 
 @pytest.fixture
 def tiny_set(monkeypatch):
-    """A set of 300 random images in colors, whose network and training are a matter of seconds."""
+    """A set of 140 random images in colors, whose network and training are a matter of seconds."""
 
     def make(folder, root):
-        pixels = torch.randint(0, 256, (300, 32, 32, 3), generator=torch.Generator().manual_seed(0)).numpy()
-        labels = np.arange(300) % 3
+        pixels = torch.randint(0, 256, (140, 32, 32, 3), generator=torch.Generator().manual_seed(0)).numpy()
+        labels = np.arange(140) % 3
         pixels = np.clip(pixels // 2 + 60 * labels[:, None, None, None], 0, 255).astype(np.uint8)
         paths = [
             result_sets._keep(folder / f"tiny-{name}.npz", pixels[part], labels[part], ["a", "b", "c"])
-            for name, part in (("train", slice(0, 200)), ("test", slice(200, 300)))
+            for name, part in (("train", slice(0, 100)), ("test", slice(100, 140)))
         ]
         return {"data.source": paths[0]}, paths[1]
 
     gpu = SETS["cifar10-gpu"]
     changes = {
         **gpu.changes,
-        "views.size": 12,
+        "views.size": 8,
         "network.num_classes": 8,
         "network.hidden_dim": 16,
         "optim.epochs": 2,
-        "optim.batch_size": 100,
+        "optim.batch_size": 50,
         "optim.warmup_epochs": 1,
         "record.snapshot_every_epochs": 1,
         "record.checkpoint_every_epochs": 1,
     }
-    tiny = result_sets.ResultSet("Tiny", gpu.recipe, changes, "Tiny.", make, gpu.goals)
+    tiny = result_sets.ResultSet("Tiny", gpu.recipe, changes, "Tiny.", make, gpu.goals, (1.0, 30.0, 10.0))
     monkeypatch.setitem(SETS, "tiny", tiny)
     return "tiny"
 
@@ -147,7 +147,7 @@ def tiny_set(monkeypatch):
 def test_the_command_for_a_gpu_stops_in_time_goes_on_and_writes_a_record(tiny_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(results, "FOLDER", tmp_path / "records")
     monkeypatch.setattr(results, "README", tmp_path / "README.md")
-    monkeypatch.setattr(results, "FRACTIONS", (0.1,))
+    monkeypatch.setattr(results, "FRACTIONS", {"twist": (0.1,), "untrained": ()})
     monkeypatch.setenv("TWIST_RUNS", "")
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\n{END}\nafter\n")
     call = ["results", tiny_set, "--work", str(tmp_path / "work"), "--seeds", "0,1", "--jobs", "1", "--device", "cpu"]
@@ -159,9 +159,10 @@ def test_the_command_for_a_gpu_stops_in_time_goes_on_and_writes_a_record(tiny_se
     results.main()
     record = json.loads((tmp_path / "records" / "tiny.json").read_text())
     assert [one["steps"] for one in record["training"]] == [4, 4]
-    assert record["network"]["backbone"] == "resnet18" and record["known"]["count"] == 200
+    assert record["network"]["backbone"] == "resnet18" and record["known"]["count"] == 100
     text = (tmp_path / "README.md").read_text()
-    assert "**Tiny.**" in text and "the same net, untrained" in text
+    assert "**Tiny.**" in text and "the same net, untrained" in text and "by kNN" in text
+    assert [(one["seed"], one["step"]) for one in record["way_of_knn"]] == [(0, 2), (0, 4), (1, 2), (1, 4)]
     first = {json.dumps(row["scores"]) for row in record["rows"]}
     results.main()  # everything is found again
     again = json.loads((tmp_path / "records" / "tiny.json").read_text())
