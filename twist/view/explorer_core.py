@@ -125,6 +125,8 @@ class ExplorerCore(anywidget.AnyWidget):
         said = " ".join(filter(None, [text, *self._problems.values()]))
         told: dict[str, Any] = {"state": state, "text": said, "run": self._record.name if self._record else ""}
         told |= {"live": self._run_status.alive, "run_state": self._run_status.state.lower(), "aside": aside}
+        if self._record is not None and self._record.frozen:
+            told["frozen"] = True
         if told != self.status:
             self.status = told
 
@@ -161,7 +163,8 @@ class ExplorerCore(anywidget.AnyWidget):
         with self.hold_sync():  # one message: the browser never sees a class without its color
             if self._watch is None:
                 self.watch, self._problems["pictures"] = watch_table(watch)
-            self.snapshot = snapshot_table(snapshot, sample_traits(record, snapshot.step))
+            several = len(record.snapshot_steps()) > 1  # of one, no class changed and nothing settled
+            self.snapshot = snapshot_table(snapshot, sample_traits(record, snapshot.step) if several else None)
             self.history = checkpoints.table(snapshot.step, prefer=None if found is None else found.steps)
             self.motion = motion_table(found, self.history, self.motion)
             self.palette = palette_table(snapshot.num_classes, len(self.watch["label_names"]))

@@ -98,10 +98,12 @@ def explorer_html(record: RunRecord, step: int | None = None, *, no_map: str = "
     if not placed["neighbors"] and 1 < len(watch) <= _MOST_NEIGHBORS_OF:
         placed |= _neighbors(snapshot)
     history = Checkpoints(record).table(snapshot.step, most=_MOST_CHECKPOINTS, most_values=_MOST_VALUES)
+    several = len(record.snapshot_steps()) > 1  # of one, no class changed and nothing settled
+    frozen = {"frozen": True} if record.frozen else {}
     values = {
-        "status": {"state": "ready", "text": _said(record, problem), "run": record.name},
+        "status": {"state": "ready", "text": _said(record, problem), "run": record.name, **frozen},
         "watch": images,
-        "snapshot": snapshot_table(snapshot, sample_traits(record, snapshot.step)),
+        "snapshot": snapshot_table(snapshot, sample_traits(record, snapshot.step) if several else None),
         "placement": placed,
         "history": history,
         "motion": _motion(record, history),

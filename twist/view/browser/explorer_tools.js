@@ -57,7 +57,8 @@ class ExplorerTools {
     const used = rows.filter((row) => row.count).length;
     this.title.textContent = status.run ?? "";
     this.live.hidden = !status.live;
-    this.facts.textContent = `step ${count(table.step)} · epoch ${+table.epoch.toFixed(1)} · ` +
+    const when = status.frozen ? "frozen features" : `step ${count(table.step)} · epoch ${+table.epoch.toFixed(1)}`;
+    this.facts.textContent = `${when} · ` +
       `${count(table.count)} images · ${count(used)} of ${count(table.numClasses)} classes in use`;
     const names = [...Object.keys(EXPLORER_COLORS), ...Object.keys(added)];
     if (this.listed !== names.join("\n")) {
