@@ -88,7 +88,7 @@ def clusters(assignment: Int64[Tensor, " N"], labels: Int64[Tensor, " n"], num_c
     >>> figures.matched_accuracy, figures.many_to_one_accuracy, figures.matched.tolist()
     (0.8, 1.0, [9, -1, 7])
     """
-    return _figures(assignment[:, None], labels, num_classes)
+    return _figures(assignment[:, None], labels, num_classes, ranked=False)
 
 
 def classes(log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " n"]) -> ClusterFigures:
@@ -124,11 +124,11 @@ def classes(log_probs: Float[Tensor, "N C"], labels: Int64[Tensor, " n"]) -> Clu
         )
     rows = max(1, 2**24 // max(1, log_probs.shape[1]))
     top = torch.cat([top_answers(part) for part in log_probs.split(rows)])
-    return _figures(top, labels, log_probs.shape[1])
+    return _figures(top, labels, log_probs.shape[1], ranked=True)
 
 
-def _figures(top: Tensor, labels: Tensor, num_classes: int) -> ClusterFigures:
-    """Figures of the likeliest classes ``[N, K]``."""
+def _figures(top: Tensor, labels: Tensor, num_classes: int, *, ranked: bool) -> ClusterFigures:
+    """Figures of the likeliest classes ``[N, K]``: the first five where they are ranked, else one."""
     if len(top) != len(labels):
         raise ConfigError(f"{len(top)} images have {len(labels)} labels: give one each")
     if len(top) and not (0 <= int(top.min()) and int(top.max()) < num_classes):
@@ -143,7 +143,7 @@ def _figures(top: Tensor, labels: Tensor, num_classes: int) -> ClusterFigures:
     assignment = likeliest[:, 0]
     scores = cluster_scores(assignment, places, num_classes)
     matched = match_classes(assignment, places, num_classes)
-    five = likeliest.shape[1] == _TOP and num_classes > _TOP
+    five = ranked and num_classes > _TOP
     return ClusterFigures(
         matched_accuracy=scores.matched_accuracy,
         matched_top5_accuracy=matched_top_k_accuracy(likeliest, places, matched) if five else None,
@@ -157,11 +157,11 @@ def _figures(top: Tensor, labels: Tensor, num_classes: int) -> ClusterFigures:
         used_classes=len(np.unique(assignment)),
         num_labels=len(names),
         asked=len(places),
-        notes=_notes(num_classes, len(names), 1 < likeliest.shape[1]),
+        notes=_notes(num_classes, len(names), ranked),
     )
 
 
-def _notes(num_classes: int, num_labels: int, has_probabilities: bool) -> tuple[str, ...]:
+def _notes(num_classes: int, num_labels: int, ranked: bool) -> tuple[str, ...]:
     notes = ["classes are matched with labels on the asked images themselves"]
     if num_classes > num_labels:
         notes.append(
@@ -173,6 +173,6 @@ def _notes(num_classes: int, num_labels: int, has_probabilities: bool) -> tuple[
             f"{num_labels - num_classes} of {num_labels} labels stay without a class, as there are {num_classes}: "
             "their images count as wrong in the matched accuracy"
         )
-    if has_probabilities and num_classes <= _TOP:
+    if ranked and num_classes <= _TOP:
         notes.append(f"no top-5 accuracy: there are {num_classes} classes, and five answers would name all of them")
     return tuple(notes)

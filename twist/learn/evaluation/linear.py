@@ -192,11 +192,10 @@ class _Frame(NamedTuple):
 
 def _turned(known: Tensor, penalty: float, num_labels: int, standardize: bool) -> tuple[Tensor, _Frame]:
     """The known rows in coordinates in which the loss is about as curved in every direction."""
-    precise = {"dtype": torch.float64, "device": known.device}
     size = _rows_at_a_time(known)
     center = sum(rows.sum(0, dtype=torch.float64) for rows in known.split(size)) / len(known)
     middle = center.to(known.dtype)
-    spread = torch.zeros(known.shape[1], **precise)
+    spread = torch.zeros(known.shape[1], dtype=torch.float64, device=known.device)
     for rows in known.split(size):
         spread += (rows - middle).square().sum(0, dtype=torch.float64)
     spread /= len(known)
