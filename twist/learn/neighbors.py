@@ -12,6 +12,8 @@ from torch import Tensor
 
 # Similarities held at a time, 256 MB of them: more queries than these allow go chunk by chunk.
 _MOST_SIMILARITIES = 2**26
+# Queries with a tie that are settled at a time: of a collapsed network all have one.
+_MOST_TIED = 256
 
 
 class Neighbors(NamedTuple):
@@ -60,13 +62,13 @@ def _first_of_equals(similar: Float[Tensor, "Q B"], k: int) -> Neighbors:
     values, indices = taken.values[:, :k], taken.indices[:, :k]
     if taken.values.shape[1] > k:
         tied = (values[:, -1] == taken.values[:, k]).nonzero()[:, 0]
-        if len(tied):
-            edge, rows = values[tied, -1:], similar[tied]
+        for some in tied.split(_MOST_TIED):
+            edge, rows = values[some, -1:], similar[some]
             nearer, level = rows > edge, rows == edge
             room = k - nearer.sum(1, keepdim=True, dtype=torch.int32)
             chosen = nearer | (level & (level.cumsum(1, dtype=torch.int32) <= room))
-            indices[tied] = chosen.nonzero()[:, 1].view(len(tied), k)
-            values[tied] = rows.gather(1, indices[tied])
+            indices[some] = chosen.nonzero()[:, 1].view(len(some), k)
+            values[some] = rows.gather(1, indices[some])
     indices, order = indices.sort(dim=1)
     values, ranks = values.gather(1, order).sort(dim=1, descending=True, stable=True)
     return Neighbors(indices.gather(1, ranks), values)
