@@ -186,6 +186,16 @@ def test_neighbors_are_those_of_scikit_learn_and_never_the_image_itself():
     assert not (copies == torch.arange(6)[:, None]).any()
 
 
+def test_neighbors_of_many_rows_are_those_among_evenly_spread_ones(monkeypatch):
+    monkeypatch.setattr("twist.learn.labelers.spaces.MOST_CANDIDATES", 20)
+    rows = torch.randn(50, 6, generator=torch.Generator().manual_seed(0))
+    found = neighbors_of(rows, 2)
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    similar = unit @ unit[::3].T
+    similar[torch.arange(0, 50, 3), torch.arange(17)] = -torch.inf
+    assert torch.equal(found, similar.argsort(dim=1, descending=True)[:, :2] * 3)
+
+
 def test_probabilities_of_nothing_stay_finite():
     logits = torch.tensor([[0.0, -1e30], [-1e30, 0.0]])
     assert normalized(logits).isfinite().all()

@@ -13,6 +13,8 @@ from torch import Tensor
 _WHOLE_WIDTH = 1100
 _SKETCH_EXTRA, _SKETCH_ROUNDS = 16, 4
 _MOST_SIMILARITIES = 2**24
+#: Rows among which neighbors are looked for, at most.
+MOST_CANDIDATES = 10_000
 
 
 class Space(NamedTuple):
@@ -83,13 +85,20 @@ def _directions(rows: Tensor, wanted: int) -> Tensor:
 
 @torch.no_grad()
 def neighbors_of(rows: Float[Tensor, "N K"], count: int) -> Int64[Tensor, "N n"]:
-    """The nearest other rows of every row by cosine, nearest first."""
-    count = min(count, len(rows) - 1)
+    """The nearest other rows of every row by cosine, nearest first.
+
+    Of more than 10,000 rows they are looked for among so many, evenly spread: all pairs would take minutes.
+    """
+    every = -(-len(rows) // MOST_CANDIDATES)
     unit = F.normalize(rows, dim=1)
+    candidates = unit[::every]
+    count = min(count, len(candidates) - 1)
     found, first = [], 0
-    for part in unit.split(max(1, _MOST_SIMILARITIES // len(rows))):
-        similar = part @ unit.T
-        similar[torch.arange(len(part)), torch.arange(first, first + len(part))] = -torch.inf  # a copy may come first
-        found.append(similar.topk(count, 1).indices)
+    for part in unit.split(max(1, _MOST_SIMILARITIES // len(candidates))):
+        similar = part @ candidates.T
+        here = torch.arange(first, first + len(part))
+        own = here % every == 0  # rows that are candidates themselves; a copy may come first
+        similar[own.nonzero()[:, 0], here[own] // every] = -torch.inf
+        found.append(similar.topk(count, 1).indices * every)
         first += len(part)
     return torch.cat(found)
