@@ -60,10 +60,10 @@ zoo: $(READY)
 	$(BIN)/python -m benchmarks.zoo
 
 results: $(READY)
-	$(BIN)/python -m benchmarks.results $(or $(SET),digits)
+	$(BIN)/python -m benchmarks.results $(or $(SET),digits) $(if $(ROOT),--root $(ROOT))
 
 results-gpu: $(READY)
-	$(BIN)/python -m benchmarks.results $(or $(SET),cifar10-gpu) --jobs 1 $(if $(MINUTES),--max-minutes $(MINUTES))
+	$(BIN)/python -m benchmarks.results $(or $(SET),cifar10-gpu) --jobs 1 $(if $(MINUTES),--max-minutes $(MINUTES)) $(if $(ROOT),--root $(ROOT))
 
 where: $(READY)
 	$(BIN)/python -m benchmarks.where_it_learns $(IMAGES)

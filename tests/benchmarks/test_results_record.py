@@ -147,10 +147,12 @@ def tiny_set(monkeypatch):
 def test_the_command_for_a_gpu_stops_in_time_goes_on_and_writes_a_record(tiny_set, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(results, "FOLDER", tmp_path / "records")
     monkeypatch.setattr(results, "README", tmp_path / "README.md")
-    monkeypatch.setattr(results, "FRACTIONS", {"twist": (0.1,), "untrained": ()})
+    asked = {"twist": ("knn", "classes", "finetune"), "untrained": ("knn",), "supervised": ("supervised",)}
+    monkeypatch.setattr(results, "ASKED", {**asked, "pixels": ("knn",)})
+    monkeypatch.setattr(results, "FRACTIONS", {"twist": (0.1,)})
     monkeypatch.setenv("TWIST_RUNS", "")
     (tmp_path / "README.md").write_text(f"before\n{BEGIN}\n{END}\nafter\n")
-    call = ["results", tiny_set, "--work", str(tmp_path / "work"), "--seeds", "0,1", "--jobs", "1", "--device", "cpu"]
+    call = ["results", tiny_set, "--work", str(tmp_path / "work"), "--seeds", "0", "--jobs", "1", "--device", "cpu"]
     monkeypatch.setattr("sys.argv", [*call, "--max-minutes", "0.0001"])
     with pytest.raises(SystemExit) as ended:
         results.main()
@@ -158,11 +160,11 @@ def test_the_command_for_a_gpu_stops_in_time_goes_on_and_writes_a_record(tiny_se
     monkeypatch.setattr("sys.argv", call)
     results.main()
     record = json.loads((tmp_path / "records" / "tiny.json").read_text())
-    assert [one["steps"] for one in record["training"]] == [4, 4]
+    assert [one["steps"] for one in record["training"]] == [4]
     assert record["network"]["backbone"] == "resnet18" and record["known"]["count"] == 100
     text = (tmp_path / "README.md").read_text()
     assert "**Tiny.**" in text and "the same net, untrained" in text and "by kNN" in text
-    assert [(one["seed"], one["step"]) for one in record["way_of_knn"]] == [(0, 2), (0, 4), (1, 2), (1, 4)]
+    assert [(one["seed"], one["step"]) for one in record["way_of_knn"]][-2:] == [(0, 2), (0, 4)]
     first = {json.dumps(row["scores"]) for row in record["rows"]}
     results.main()  # everything is found again
     again = json.loads((tmp_path / "records" / "tiny.json").read_text())
