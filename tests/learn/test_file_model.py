@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from twist.cli import main
 from twist.learn import foreign
 from twist.learn.backbones import build_backbone
 from twist.learn.handover import export_run
@@ -155,6 +156,16 @@ def trained_run(runs, tiny):
     path = prepare("digits", name="exported", changes={**tiny, "optim.epochs": 1})
     assert attempt(path, 1)["reason"] == "completed"
     return path
+
+
+def test_an_import_says_in_few_words_where_the_backbone_was_and_what_was_beside_it(resnet, tmp_path, in_process, capfd):
+    state = {**under("module.encoder_q.", resnet), **under("module.encoder_k.", resnet)}
+    state |= {"module.encoder_q.fc.0.weight": torch.rand(2, 2), "module.queue": torch.rand(2, 2)}
+    torch.save({"state_dict": state, "epoch": 199, "optimizer": {}}, tmp_path / "moco.pth.tar")
+    assert main(["import", str(tmp_path / "moco.pth.tar")]) == 0
+    text = capfd.readouterr().out.strip()
+    assert text.startswith("backbone from 'state_dict/module.encoder_q.' of ") and ", epoch 199; " in text
+    assert text.endswith("not read: optimizer, module.encoder_k, module.encoder_q.fc, module.queue")
 
 
 # Bad input

@@ -13,11 +13,15 @@ from twist.runs.config import field_help, field_names, field_value
 def add_commands(commands: Any) -> None:
     """Add import, export, recipes and fields."""
     imported = add_command(
-        commands, "import", _import, "read a checkpoint of the authors safely, and say what is in it"
+        commands, "import", _import, "read a checkpoint of the authors or of others safely, and say what is in it"
     )
-    imported.add_argument("file", type=Path, help="a .pth of theirs, full or backbone alone, or a .safetensors")
+    imported.add_argument(
+        "file",
+        type=Path,
+        help="a .pth of theirs, full or backbone alone, a .safetensors, or a file of solo-learn, DINO …",
+    )
     export = add_command(commands, "export", _export, "write a backbone for torchvision, timm or detectron2")
-    export.add_argument("source", help="name or path of a run, or a checkpoint file of the authors")
+    export.add_argument("source", help="name or path of a run, or a checkpoint file")
     export.add_argument("folder", type=Path, help="new folder for the weights and their card")
     export.add_argument(
         "--form", default="safetensors", help="torchvision, timm, detectron2 or safetensors (our names, the default)"

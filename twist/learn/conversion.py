@@ -52,7 +52,7 @@ class ImportReport:
     Attributes
     ----------
     path, part
-        The file and its part: model, backbone, teacher or teacher_backbone.
+        The file and its part: model, backbone, teacher or teacher_backbone; of others' files where the backbone was.
     head
         Whether the head was filled besides the backbone.
     num_tensors, num_numbers
@@ -121,7 +121,7 @@ def import_weights(
     module.load_state_dict(tensors)
     return ImportReport(
         path=checkpoint.path,
-        part=part,
+        part=checkpoint.where or part,
         head=head,
         num_tensors=len(tensors),
         num_numbers=sum(tensor.numel() for tensor in tensors.values()),

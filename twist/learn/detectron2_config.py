@@ -1,6 +1,7 @@
 """The paper's detection protocols as configurations of detectron2, for a backbone that is exported to it.
 
-Source: method section 7. Every value stands in the file, but for those that detectron2 has by itself.
+Source: method section 7. Every value stands in the file, but for those that detectron2 has by itself. That no stage is
+frozen is not said there; it goes with norms that learn everywhere.
 """
 
 from __future__ import annotations

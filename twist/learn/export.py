@@ -29,8 +29,8 @@ from twist.runs.fields import require_one_of
 from twist.runs.store import write_sealed_folder
 
 _PROTOCOLS = {
-    "pascal_voc.yaml": "Faster R-CNN, R50-FPN, Pascal VOC 07+12, 24k iterations",
-    "coco.yaml": "Mask R-CNN, R50-FPN, COCO, 1x schedule",
+    "pascal_voc.yaml": "Faster R-CNN with FPN, Pascal VOC 07+12, 24k iterations",
+    "coco.yaml": "Mask R-CNN with FPN, COCO, 1x schedule",
 }
 #: Forms in which a backbone is exported, and the name of the file of weights.
 FORMS = {
@@ -123,7 +123,10 @@ def _configs(backbone: str, channels: int, views: ViewsConfig | None) -> dict[st
         mean, std = mean[:1], std[:1]
     configs = detectron2_configs(backbone, FORMS["detectron2"], mean=mean, std=std)
     return {
-        name: as_yaml(config, title=f"{_PROTOCOLS[name]}, as in the paper (TWIST, arXiv 2110.07402)")
+        name: as_yaml(
+            config,
+            title=f"{_PROTOCOLS[name]}: the protocol of the TWIST paper, arXiv 2110.07402, there with a ResNet-50",
+        )
         for name, config in configs.items()
     }
 

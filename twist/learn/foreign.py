@@ -17,7 +17,7 @@ import sys
 import tempfile
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
         if chosen:
             tensors, where = {"backbone": chosen[0].tensors}, chosen[0].where
             numbered, beside = chosen[0].numbered, chosen[0].left
-            unread = (*unread, *sorted({name.rpartition(".")[0] or name for name in chosen[0].left}))[:100]
+            unread = (*unread, *_groups(beside, where.rpartition("/")[2]))[:100]
         elif not tensors:
             raise ConfigError(
                 f"{str(path)!r} is not read: there is no ResNet and no vision transformer in it, its parts are "
@@ -127,6 +127,16 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
     return ForeignCheckpoint(
         file, tensors, facts.get("arguments", {}), facts.get("epoch"), unread, where, numbered, beside
     )
+
+
+def _groups(names: Iterable[str], prefix: str) -> list[str]:
+    """Names in groups, as few as tell them from the prefix: ``module.encoder_k`` beside ``module.encoder_q.``."""
+    own, groups = prefix.split("."), dict[str, None]()
+    for name in names:
+        words = name.split(".")
+        alike = next((index for index, (one, other) in enumerate(zip(words, own, strict=False)) if one != other), 0)
+        groups[".".join(words[: alike + 1])] = None
+    return list(groups)
 
 
 def read_tensors(path: str | os.PathLike[str]) -> dict[str, dict[str, Tensor]]:
