@@ -6,10 +6,10 @@ and the pixels, and writes ``benchmarks/records/results/SET.json`` and the table
 found again: runs and answers lie in ``--work`` (``build/results`` by default), so a stopped call is simply repeated.
 ``--readme`` only rewrites the tables from the committed records.
 
-On a GPU: ``make results-gpu MINUTES=55`` trains one seed after the other on CIFAR-10 with a ResNet-18, stops in time with
-a checkpoint and status 124, and goes on when it is called again; ``SET=cifar10-gpu-classes`` is the run of ten classes. By
-hand a run is ``twist train cifar10 --max-minutes 55`` with the fields that the record calls changes, ``twist resume RUN
---max-minutes 55``, and ``twist evaluate RUN --protocol knn,linear,classes``.
+On a GPU: ``make results-gpu MINUTES=55`` trains one seed after the other on CIFAR-10 with a ResNet-18, stops in time
+with a checkpoint and status 124, and goes on when it is called again; ``SET=cifar10-gpu-classes`` is the run of ten
+classes. By hand a run is ``twist train cifar10 --max-minutes 55`` with the fields that the record calls changes,
+``twist resume RUN --max-minutes 55``, and ``twist evaluate RUN --protocol knn,linear,classes``.
 
 Images are looked for in ``--root``, else ``TWIST_DATA``, else ``data/images``: ``FashionMNIST/raw``, and for CIFAR-10
 ``cifar-10-batches-py`` or the sprites ``cifar10-webp``.
