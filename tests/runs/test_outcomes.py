@@ -7,17 +7,18 @@ import pytest
 
 from twist.runs.bounds import largest_weight
 from twist.runs.config import ConfigError
-from twist.runs.outcomes import SLID, read_outcomes, transitions
+from twist.runs.outcomes import read_outcomes, transitions
 
 WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 
 
-def record(information=(3.0, 2.0, 1.0, 0.01), consistency=(4.0, 2.0, 0.5, 0.0), **changes) -> dict:
+def record(information=(3.0, 2.0, 0.75, 0.25), consistency=(4.0, 2.0, 0.5, 0.0), **changes) -> dict:
     """Four runs of one strength and temperature."""
     cells = [
         {
             **{"strength": "mild", "temperature": 1.0, "weight": weight, "sharpness": 4 - kept, "diversity": 4.0},
             **{"mutual_information": kept, "consistency": fine, "correlation": 0.5, "best_direction": 0.6},
+            **{"row_std": min(1.0, kept)},
             **{"balance": 1.5, "knn": 0.3 - abs(weight - 1) / 10, "verdict": "healthy"},
         }
         for weight, kept, fine in zip(WEIGHTS, information, consistency, strict=True)
@@ -34,8 +35,7 @@ def read(tmp_path, written: dict):
 def test_both_edges_lie_between_the_runs_that_they_part(tmp_path):
     (row,) = transitions(read(tmp_path, record())).to_dict("records")
     assert row["noise_below"] == pytest.approx(0.5)  # where information and consistency are equal
-    assert 1.0 < row["slides_above"] < 2.0
-    assert row["slides_above"] == pytest.approx(2 ** (math.log(1.0 / SLID) / math.log(1.0 / 0.01)))
+    assert row["slides_above"] == pytest.approx(math.sqrt(2))  # half way from 0.75 to 0.25, on a logarithmic scale
     assert row["foretold"] == largest_weight(0.5) and (row["best_weight"], row["best_knn"]) == (1.0, 0.3)
 
 

@@ -17,10 +17,11 @@ from twist.runs.config import ConfigError
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Nats below which a run counts as having slid to uniform.
-SLID = 0.1
+#: Spread of a row of logits below which a run counts as having slid to uniform: the norm before the softmax allows 1,
+#: whatever the temperature, so less than a quarter of its variance tells classes apart.
+SLID = 0.5
 _COLUMNS = (
-    *("strength", "temperature", "weight", "sharpness", "diversity", "mutual_information", "consistency"),
+    *("strength", "temperature", "weight", "sharpness", "diversity", "mutual_information", "consistency", "row_std"),
     *("correlation", "best_direction", "balance", "knn", "verdict"),
 )
 
@@ -33,7 +34,7 @@ class Outcomes:
     ----------
     runs
         A row for each: ``strength`` of the augmentation (text), ``temperature``, ``weight`` of consistency; at its end
-        ``sharpness``, ``diversity``, ``mutual_information``, ``consistency`` in nats, ``correlation``,
+        ``sharpness``, ``diversity``, ``mutual_information``, ``consistency`` in nats, ``row_std``, ``correlation``,
         ``best_direction`` and ``balance`` (`twist.learn.onset.Onset`), ``knn`` (0 to 1) and ``verdict``.
     starts
         A row for each strength, with ``correlation`` and ``best_direction`` of the network as it was drawn.
@@ -81,8 +82,8 @@ def transitions(outcomes: Outcomes) -> pd.DataFrame:
     -------
     DataFrame
         ``noise_below``: weight above which the runs' information exceeds their consistency, so that more of an answer
-        is shared by both views than not. ``slides_above``: weight at which the information at the end falls below
-        `SLID` nats. Both between two runs, on a logarithmic scale; not a number where all runs are on one side.
+        is shared by both views than not. ``slides_above``: weight at which the spread of a row of logits falls below
+        `SLID`. Both between two runs, on a logarithmic scale; not a number where all runs are on one side.
         ``foretold``: `twist.runs.bounds.largest_weight` of the best direction at the start. ``best_knn`` and
         ``best_weight``: the best accuracy of the row, and where.
     """
@@ -93,7 +94,7 @@ def transitions(outcomes: Outcomes) -> pd.DataFrame:
     for (strength, temperature), ends in outcomes.runs.groupby(["strength", "temperature"], sort=False):
         ends = ends.sort_values("weight")
         shared = (ends.mutual_information - ends.consistency).to_numpy()
-        left = np.log(np.maximum(ends.mutual_information.to_numpy(), 1e-4) / SLID)
+        left = ends.row_std.to_numpy() - SLID
         weights, top = ends.weight.to_numpy(), ends.loc[ends.knn.idxmax()]
         rows.append(
             {
