@@ -121,7 +121,7 @@ def import_weights(
     module.load_state_dict(tensors)
     return ImportReport(
         path=checkpoint.path,
-        part=checkpoint.where or part,
+        part=checkpoint.where if "/" in checkpoint.where else part,  # a bare state dict has no parts
         head=head,
         num_tensors=len(tensors),
         num_numbers=sum(tensor.numel() for tensor in tensors.values()),
