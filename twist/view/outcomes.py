@@ -69,8 +69,7 @@ def outcome_planes(outcomes: Outcomes, *, dark: bool = False) -> go.Figure:
             )
             if temperature == 1:
                 for _, row in ends.iloc[[0, -1]].iterrows():
-                    side = {"yanchor": "top", "yshift": -9}
-                    panel.note_at(f"w = {row.weight:g}", x=row.sharpness, y=row.diversity, **side)
+                    panel.note_at(f"w = {row.weight:g}", x=row.sharpness, y=row.diversity, yanchor="top", yshift=-9)
         panels.append(panel)
     return _across(
         [panels], f"Where {len(runs)} runs ended in the entropy plane", outcomes.note, dark, (380,), _legend(runs)
