@@ -131,8 +131,8 @@ def _protocols(records: Sequence[dict[str, Any]]) -> str:
         "*Shares of labels*: the whole network goes on training with so many labels, lists drawn by seed with as many "
         f"of each label, crop and flip as the run has them ({tuned}; rates of backbone and classifier); the settings "
         "were chosen on training images. All labels from scratch, the run's own views and epochs, stand under 100 %.",
-        "*Own classes*: what the head calls the asked images, each class matched with one label at most, so that with more "
-        "classes than labels most of them count as wrong.",
+        "*Own classes*: what the head calls the asked images, each class matched with one label at most, so that with "
+        "more classes than labels most of them count as wrong.",
         "*k-means*: as many clusters as labels on the asked images' features.",
         "Untrained nets have the norm statistics of the images. No asked image chose a setting.",
     ]
