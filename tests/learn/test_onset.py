@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from twist.learn.objective import twist_loss
-from twist.learn.onset import balance_weight, direction_correlations, views_correlation
+from twist.learn.onset import _by_image, balance_weight, direction_correlations, views_correlation
 from twist.runs.bounds import largest_weight
 
 
@@ -39,6 +39,12 @@ def test_the_best_direction_is_found_behind_any_invertible_map():
 def test_noise_does_not_look_alike_on_the_images_it_was_not_chosen_on():
     found = direction_correlations(*pair(0.0, rows=400, width=100))
     assert found.mean().abs() < 0.05  # on the images it was chosen on the greatest would be above 0.5
+
+
+def test_several_pairs_of_an_image_stand_in_one_half():
+    epoch_after_epoch = torch.arange(6).repeat(3).expand(2, 18)[..., None]
+    halves = _by_image(epoch_after_epoch, 3)[0, :, 0].reshape(2, 9).tolist()
+    assert not set(halves[0]) & set(halves[1])
 
 
 @settings(max_examples=25, deadline=None)

@@ -101,7 +101,7 @@ def onset_of(
     rows = rows - rows.mean(2, keepdim=True)
     return Onset(
         correlation=views_correlation(*rows).item(),
-        best_direction=direction_correlations(*torch.cat(features, 1))[0].item(),
+        best_direction=direction_correlations(*_by_image(torch.cat(features, 1), num_epochs))[0].item(),
         balance=balance_weight(rows, temperature=recipe.objective.temperature),
     )
 
@@ -137,9 +137,10 @@ def views_correlation(first: Float[Tensor, "N D"], other: Float[Tensor, "N D"]) 
 def direction_correlations(first: Float[Tensor, "N D"], other: Float[Tensor, "N D"]) -> Float[Tensor, " D"]:
     """Correlation between two views of every direction that a linear layer could read, greatest first.
 
-    Directions are chosen on the first half of the images, so that their variances are 1, their covariances 0 and the
+    Directions are chosen on the first half of the rows, so that their variances are 1, their covariances 0 and the
     views as alike as can be, and are measured on the second half: on the images they were chosen on, noise would look
-    alike too. The greatest tells what a head could agree on at once, before the layers below have changed.
+    alike too, so rows of one image belong together. The greatest tells what a head could agree on at once, before the
+    layers below have changed.
 
     Parameters
     ----------
@@ -208,6 +209,11 @@ def balance_weight(
             slopes.append(torch.autograd.grad(terms.total, scale)[0].item())
     gain, fine = -slopes[0], slopes[1] - slopes[0]
     return gain / fine if fine > 1e-9 * abs(gain) else float("inf")
+
+
+def _by_image(rows: Tensor, num_epochs: int) -> Tensor:
+    """Rows ``[2, epochs * N, D]``, epoch after epoch, as image after image: so that halves of them share no image."""
+    return rows.unflatten(1, (num_epochs, -1)).transpose(1, 2).flatten(1, 2)
 
 
 def _centered(first: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
