@@ -32,6 +32,15 @@ def test_resize_crop_and_normalize_are_torchvisions(interpolation, rows, columns
     torch.testing.assert_close(prepare(pixels), theirs(pixels), atol=2e-5, rtol=0)
 
 
+@pytest.mark.parametrize(("size", "crop"), [(224, 0.9), (224, 0.95), (288, 0.95), (384, 1.0), (160, 0.875)])
+def test_the_side_before_the_cut_is_timms(size, crop):
+    data = pytest.importorskip("timm.data")
+    (resize, *_) = data.create_transform(size, is_training=False, crop_pct=crop).transforms
+    assert prepared(Choices(), size, crop, mean=IMAGENET[0], std=IMAGENET[1]).resize == resize.size
+    for side in (232, 236, 256, 439):  # as torchvision tells it
+        assert prepared(Choices(), size, size / side, mean=IMAGENET[0], std=IMAGENET[1]).resize == side
+
+
 def test_without_a_size_images_stay_and_are_only_normalized():
     prepare, pixels = ResizedCrop(None, None, None, (0.5,), (0.25,)), images(channels=1)
     torch.testing.assert_close(prepare(pixels), (pixels / 255 - 0.5) / 0.25)
@@ -61,7 +70,7 @@ def test_gray_stands_in_three_channels_and_color_becomes_its_luma():
 def test_what_is_asked_stands_before_what_the_network_says():
     told = {"mean": IMAGENET[0], "std": IMAGENET[1]}
     asked = prepared(Choices(image_size=96, channels=1, std=(0.5,)), 224, 224 / 256, **told)
-    assert (asked.size, asked.resize, asked.channels, asked.std) == (96, 110, 1, (0.5,))
+    assert (asked.size, asked.resize, asked.channels, asked.std) == (96, 109, 1, (0.5,))
     assert asked.mean == (pytest.approx(sum(IMAGENET[0]) / 3),)
     assert prepared(Choices(), 224, 224 / 256, **told).resize == 256
     assert prepared(Choices(), 8, 1.0, interpolation="lanczos", **told).interpolation == "bicubic"

@@ -64,6 +64,8 @@ def model_of_timm(name: str, choices: Choices, *, weights: str | Path = "cached"
         net = make(0, _timm_weights(timm, name, download=weights == "download"))
         facts["weights"] = timm.models.get_pretrained_cfg(name).tag or "its default"
     config = timm.data.resolve_data_config({}, model=net)
+    if config["crop_mode"] != "center":
+        facts["assumed"] = [f"the central square, where timm has the crop mode {config['crop_mode']}"]
     prepare = prepared(
         choices,
         config["input_size"][-1],

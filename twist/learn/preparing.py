@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -167,7 +168,8 @@ def prepared(
     Parameters
     ----------
     size, crop
-        Side of the square in pixels, and its share of the shorter side before the cut.
+        Side of the square in pixels, and its share of the shorter side before the cut, which is a whole number of
+        pixels, the part of one cut off as timm does.
     mean, std, channels, interpolation
         As for `ResizedCrop`; of three means one is made for gray images.
     """
@@ -176,7 +178,8 @@ def prepared(
     if channels == 1 and len(mean) == 3:
         mean, std = (sum(mean) / 3,), (sum(std) / 3,)
     interpolation = interpolation if interpolation in ("bicubic", "bilinear") else "bicubic"
-    return ResizedCrop(size, round(size / crop), channels, choices.mean or mean, choices.std or std, interpolation)
+    resize = math.floor(size / crop + 1e-6)  # 224 / (224 / 232) is 232, but for its rounding
+    return ResizedCrop(size, resize, channels, choices.mean or mean, choices.std or std, interpolation)
 
 
 def with_channels(images: UInt8[Tensor, "N ch H W"], channels: int | None) -> UInt8[Tensor, "N channels H W"]:
