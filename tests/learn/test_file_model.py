@@ -130,6 +130,17 @@ def test_a_whole_checkpoint_of_the_authors_has_its_classes(tmp_path, in_process)
     torch.testing.assert_close(answers.confidence, expected.exp().amax(1), atol=1e-4, rtol=1e-4)
 
 
+def test_the_teacher_of_a_whole_checkpoint_can_be_asked_and_another_part_is_refused(tmp_path, in_process):
+    config = NetworkConfig(backbone="resnet18", stem="tiny", num_classes=7, hidden_dim=16)
+    network, teacher = (shaken(build_network(config, 3, seed=seed)) for seed in (3, 4))
+    torch.save({"model": network.state_dict(), "teacher": teacher.state_dict()}, tmp_path / "both.pth")
+    asked = load_model(f"{tmp_path}/both.pth?part=teacher")
+    assert asked.facts["part"] == "teacher" and torch.equal(asked.net.conv1.weight, teacher.backbone.conv1.weight)
+    assert torch.equal(load_model(tmp_path / "both.pth").net.conv1.weight, network.backbone.conv1.weight)
+    with pytest.raises(ConfigError, match="has no part 'student': there are 'model', 'teacher'"):
+        load_model(f"{tmp_path}/both.pth?part=student")
+
+
 def test_the_small_transformer_of_moco_v3_is_refused_since_its_heads_are_twelve(tmp_path, in_process):
     pytest.importorskip("timm")
     net, _ = build_backbone(NetworkConfig(backbone="vit_s"), 3, image_size=32)

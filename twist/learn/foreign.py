@@ -88,7 +88,7 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
         the prefix that distributed training adds; or a file in which `twist.learn.foreign_names.backbones_in` finds a
         backbone, such as those of Lightning, solo-learn, lightly, DINO and MoCo.
     part
-        Of a file of others with several backbones: a piece of the name of the part or prefix that is meant, such as
+        Of a file with several backbones: a piece of the name of the part or prefix that is meant, such as ``teacher``,
         ``student`` or ``encoder_k``.
 
     Returns
@@ -109,7 +109,13 @@ def read_foreign(path: str | os.PathLike[str], *, part: str | None = None) -> Fo
     except Refused as refused:
         raise ConfigError(f"{str(path)!r} is not read: {refused}") from None
     where, numbered, beside = "", False, tuple[str, ...]()
-    if not _are_the_authors(tensors):
+    if _are_the_authors(tensors):
+        if part is not None:
+            places = ", ".join(map(repr, tensors))
+            tensors = {name: named for name, named in tensors.items() if part in name}
+            if not tensors:
+                raise ConfigError(f"{str(path)!r} has no part {part!r}: there are {places}")
+    else:
         found = backbones_in(parts)
         chosen = [one for one in found if part is None or part in one.where]
         if part is not None and not chosen:
