@@ -185,6 +185,7 @@ class Model:
     def _views(self, images: Tensor | StoredImages, batch_size: int) -> Iterator[Tensor]:
         if batch_size < 1:
             raise ConfigError(f"batch_size is {batch_size}: give 1 or more")
+        self.net.eval()
         for first in range(0, len(images), batch_size):
             with torch.no_grad():
                 yield self.prepare(images[first : first + batch_size].to(self.device))

@@ -135,6 +135,16 @@ def test_a_model_without_classes_has_no_log_probs(tmp_path):
     assert found.log_probs is None and found.take(torch.tensor([1, 5])).log_probs is None
 
 
+def test_the_network_is_read_in_evaluation_mode_whatever_it_was_left_in():
+    model, images = tiny(classes=0), some()
+    model.net.layers.append(nn.Dropout(0.9))
+    model.net.eval()
+    expected = features_of(model, images).values
+    for ask in (lambda: features_of(model, images).values, lambda: model.features(images.images)):
+        model.net.train()
+        assert torch.equal(ask(), expected)
+
+
 def test_rows_are_found_by_sample_id_in_the_order_asked_for(tmp_path):
     found = features_of(tiny(), some(50), cache=tmp_path)
     rows = found.rows_of(np.array([8, 0, 98]))

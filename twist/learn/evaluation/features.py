@@ -232,7 +232,7 @@ def _blocks(
     model: Model, images: LabeledSet, device: torch.device, batch: int | None, on_progress: Progress | None
 ) -> Iterator[dict[str, Tensor]]:
     """Features, log-probabilities, labels and ids by batches; after the last an error when some are no number."""
-    model.to(device)
+    model.to(device).net.eval()
     broken, size = 0, batch or batch_size(tuple(model.prepare(images.images[:1].to(device)).shape[1:]), device)
     for first in range(0, len(images), size):
         rows = slice(first, min(first + size, len(images)))
