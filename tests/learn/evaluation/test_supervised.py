@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 import torch
 
@@ -87,6 +89,11 @@ def test_one_label_is_refused_and_unlabelled_images_are_left_out(digits, small):
     kept = digits.known.take((labels >= 0).nonzero()[:, 0], split="some")
     one, other = (train_supervised(small, known, digits.asked, epochs=1) for known in (some, kept))
     assert one == other
+
+
+def test_gray_images_are_asked_of_a_network_that_learned_from_colors(digits, small):
+    colored = dataclasses.replace(digits.known, images=digits.known.images.expand(-1, 3, -1, -1), whole=None, rows=None)
+    assert 0 <= train_supervised(small, colored, digits.asked, epochs=1).accuracy <= 1
 
 
 def test_a_loss_that_is_no_number_is_said(digits, small):

@@ -15,8 +15,8 @@ from twist.learn.feed import Feed
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
 from twist.learn.own_code import load_own
+from twist.learn.preparing import PlainView
 from twist.learn.schedules import values_at
-from twist.learn.views import plain_view
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.config import ConfigError, Recipe
 
@@ -102,9 +102,8 @@ def train_supervised(
     images = ImageSet(
         known.images, known.labels, known.label_names, known.sample_ids, known.name, known.fingerprint, keep="memory"
     )
-    network = build_network(
-        recipe.network, images.images.shape[1], seed=seed, image_size=recipe.views.size, run_folder=run_folder
-    )
+    channels = images.images.shape[1]
+    network = build_network(recipe.network, channels, seed=seed, image_size=recipe.views.size, run_folder=run_folder)
     whiten_first_layer(network, images, recipe)
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)  # for dropout and stochastic depth alone
@@ -113,10 +112,7 @@ def train_supervised(
         classifier = Classifier(network.backbone, width, known.num_labels, seed=seed).to(device)
         classifier = classifier.to(memory_format=torch.channels_last)
         steps, loss = _train(classifier, images, recipe, run_folder, on_progress)
-
-    def prepare(pixels: torch.Tensor) -> torch.Tensor:
-        return plain_view(pixels, recipe.views)
-
+    prepare = PlainView(recipe.views, channels)  # asked images may be gray where the known ones are not
     right = how_often_right(classifier, asked, prepare, device)
     on_known = how_often_right(classifier, known, prepare, device).accuracy
     return SupervisedFigures(*right, train_accuracy=on_known, loss=loss, epochs=recipe.optim.epochs, steps=steps)
