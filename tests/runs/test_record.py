@@ -7,7 +7,7 @@ import pytest
 from synthetic import make_run
 
 from twist.runs.config import ConfigError, Recipe
-from twist.runs.folders import check_name, create_run, find_run, run_paths, runs_root
+from twist.runs.folders import check_name, create_run, find_run, run_named, run_paths, runs_root
 from twist.runs.record import EPOCH_SAMPLES, NOT_VISITED, RunRecord, RunWriter, epoch_file
 from twist.runs.store import RecordError, read_manifest, write_sealed_folder
 from twist.runs.thumbnails import contact_sheets
@@ -279,6 +279,11 @@ def test_fifty_launches_at_once_get_fifty_folders(tmp_path):
 def test_a_run_is_found_by_name_by_path_and_as_last(tmp_path):
     first, second = make_run(tmp_path, name="first"), make_run(tmp_path, name="second")
     assert find_run("first", root=tmp_path) == first
+    at_step = f"{first}/checkpoints/step-9"
+    for name in ("first", "first@340", "random:first?seed=3", "teacher:first", str(first), at_step):
+        assert run_named(name, root=tmp_path) == first
+    for name in ("pixels", "timm:first", "firstt", str(first / "run.json")):
+        assert run_named(name, root=tmp_path) is None
     assert find_run("last", root=tmp_path) == second
     assert find_run(str(first), root=tmp_path) == first
     with pytest.raises(ConfigError, match="did you mean 'first'"):

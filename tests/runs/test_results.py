@@ -14,6 +14,7 @@ from synthetic import make_result, make_run
 from twist.runs import result_tables
 from twist.runs.config import ConfigError
 from twist.runs.keeping import delete, rename
+from twist.runs.placeless import without_folders
 from twist.runs.result_tables import results
 from twist.runs.results import (
     Found,
@@ -26,7 +27,6 @@ from twist.runs.results import (
     read_results,
     result_bytes,
     results_root,
-    without_folders,
     write_result,
 )
 from twist.runs.store import RecordError

@@ -17,7 +17,7 @@ from twist.cli.command import INTERRUPTED, USER_ERROR, add_command, number_of, n
 from twist.cli.interrupts import Interrupts
 from twist.cli.line import Line
 from twist.runs.config import ConfigError, DataConfig
-from twist.runs.results import without_folders
+from twist.runs.placeless import without_folders
 
 if TYPE_CHECKING:
     from twist.runs.result_tables import Group
@@ -143,9 +143,10 @@ def _share(option: str, text: str) -> float:
 
 def _yield_to_trainers(sources: list[str]) -> None:
     """Take the lowest place at the processor while one of these runs is being trained."""
+    from twist.runs.folders import run_named
     from twist.runs.status import read_status
 
-    for path in filter(None, map(_run_of, sources)):
+    for path in filter(None, map(run_named, sources)):
         status = read_status(path)
         if status.alive and hasattr(os, "nice"):
             os.nice(max(0, 15 - os.nice(0)))
@@ -158,10 +159,11 @@ def _yield_to_trainers(sources: list[str]) -> None:
 
 def _shared_data(sources: list[str]) -> dict[str, DataConfig]:
     """For what is no run, the images of the first run beside it: so they can be compared."""
+    from twist.runs.folders import run_named
     from twist.runs.record import RunRecord
     from twist.runs.store import RecordError
 
-    paths = {source: _run_of(source) for source in sources}
+    paths = {source: run_named(source) for source in sources}
     first = next((path for path in paths.values() if path is not None), None)
     if first is None or None not in paths.values():
         return {}
@@ -174,19 +176,6 @@ def _shared_data(sources: list[str]) -> dict[str, DataConfig]:
         named = without_folders(data.source)
         print(f"{', '.join(others)}: asked about {named}, the images of {first.name}", file=sys.stderr)
     return dict.fromkeys(others, data)
-
-
-def _run_of(source: str) -> Path | None:
-    """Folder of the run that a source names, trained or not; None for other models."""
-    from twist.runs.folders import find_run
-
-    name = source.partition("?")[0].removeprefix("random:").removeprefix("teacher:").partition("@")[0]
-    if Path(source).is_file() or name == "pixels" or name.startswith(("timm:", "torchvision:")):
-        return None
-    try:
-        return find_run(name)
-    except ConfigError:
-        return None
 
 
 class _Progress:

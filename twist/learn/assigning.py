@@ -19,7 +19,7 @@ from twist.learn.process import choose_device
 from twist.learn.stored_images import StoredImages
 from twist.runs.class_names import ClassName, class_names
 from twist.runs.config import ConfigError, DataConfig
-from twist.runs.folders import find_run
+from twist.runs.folders import run_named
 from twist.runs.handle import Run
 from twist.runs.record import RunRecord
 from twist.runs.sources import IMAGE_SUFFIXES, image_paths
@@ -95,7 +95,9 @@ def assign(
         raise ConfigError(
             f"{model.name} has no classes to assign, only features: give a run; `twist label` makes classes of features"
         )
-    path = None if isinstance(run, Model) else _run_of(run, model)
+    path = None
+    if model.kind == "run" and not isinstance(run, Model):
+        path = run.path if isinstance(run, Run) else run_named(os.fspath(run))
     model = model.to(choose_device(device))
     columns: dict[str, list[Tensor]] = {name: [] for name in ("assignment", "confidence", "sample_entropy", "margin")}
     files: list[str] = []
@@ -125,16 +127,6 @@ def assign(
     table.attrs["num_classes"] = model.num_classes
     table.attrs["skipped"] = damaged
     return table
-
-
-def _run_of(run: str | os.PathLike[str] | Run, model: Model) -> Path | None:
-    """Folder of the run that a model is of."""
-    if model.kind != "run":
-        return None
-    if isinstance(run, Run):
-        return run.path
-    name = os.fspath(run).partition("?")[0].removeprefix("teacher:")
-    return find_run(name.rpartition("@")[0] if "@" in name else name)
 
 
 def _answers(model: Model, images: UInt8[Tensor, "N ch H W"]) -> dict[str, Tensor]:

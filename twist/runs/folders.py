@@ -193,6 +193,27 @@ def find_run(name: str = "last", *, root: Path | None = None) -> Path:
     raise ConfigError(f"there is no run {name!r} in {root}{nearest(str(name), names)}; `twist list` shows all")
 
 
+def run_named(source: str, *, root: Path | None = None) -> Path | None:
+    """Folder of the run that the name of a model stands for, trained or not, at a step or not; None for other models.
+
+    Examples
+    --------
+    >>> run_named("timm:resnet18?weights=random") is None
+    True
+    """
+    name = source if Path(source).exists() else source.partition("?")[0]
+    if Path(name).is_file() or name == "pixels" or name.startswith(("timm:", "torchvision:")):
+        return None
+    name = name.removeprefix("random:").removeprefix("teacher:")
+    path = Path(name)
+    if path.parent.name == "checkpoints" and (path.parent.parent / "run.json").is_file():
+        return path.parent.parent.absolute()
+    try:
+        return find_run(name if path.exists() else name.rpartition("@")[0] or name, root=root)
+    except ConfigError:
+        return None
+
+
 def former_names(path: Path) -> tuple[str, ...]:
     """Names that a run had before, oldest first."""
     found = read_json(path / KEEPING).get("former_names")

@@ -22,13 +22,11 @@ from typing import Any, NamedTuple
 
 from twist.runs.config import ConfigError, nearest
 from twist.runs.folders import find_run, gone, renamed_to, run_paths, runs_root
+from twist.runs.placeless import placeless
 from twist.runs.store import RecordError, write_atomic
 
 RESULT_SCHEMA = 1
 EVALUATIONS = "evaluations"
-_ABSOLUTE = re.compile(
-    r"""(?<![^\s'"=(,:@])(?:~?/(?=[^\s/])|[A-Za-z]:[\\/](?!/))(?:[^\s'",()]*[\\/])?([^\s'",()\\/]*)[\\/]?"""
-)
 _LARGEST = 1_000_000  # bytes of a record; a subset's list of images is kept elsewhere
 
 
@@ -259,28 +257,9 @@ def result_bytes(result: Result) -> bytes:
     facts["scores"] = {
         name: [value if math.isfinite(value) else None for value in values] for name, values in result.scores.items()
     }
-    facts = _scrubbed(json.loads(json.dumps(facts, allow_nan=False)))
+    facts = placeless(json.loads(json.dumps(facts, allow_nan=False)))
     record = {"schema": RESULT_SCHEMA, **facts}
     return (json.dumps({**record, "checksum": _checksum(record)}, indent=1) + "\n").encode()
-
-
-def without_folders(text: str) -> str:
-    """A text without the folders of this machine: of every absolute path, its last part.
-
-    Examples
-    --------
-    >>> without_folders("twist evaluate /data/runs/mine --data=/home/me/images --test pictures/cats")
-    'twist evaluate mine --data=images --test pictures/cats'
-    """
-    return _ABSOLUTE.sub(lambda match: match.group(1) or "…", text)
-
-
-def _scrubbed(value: Any) -> Any:
-    if isinstance(value, str):
-        return without_folders(value)
-    if isinstance(value, dict):
-        return {without_folders(name): _scrubbed(part) for name, part in value.items()}
-    return [_scrubbed(part) for part in value] if isinstance(value, list) else value
 
 
 def _checksum(value: Any) -> str:

@@ -210,6 +210,8 @@ def test_a_few_labels_and_all_labels_train_the_network_and_the_list_is_kept(home
     kept = json.loads((home / "tiny" / "evaluations" / "labels" / f"{subset}.json").read_text())
     assert set(kept["counts"].values()) == {3} and any("30 of 160 known labels" in note for note in few.notes)
     assert whole.model.kind == "supervised" and whole.model.name == "tiny, supervised"
+    (untrained,) = evaluate("random:tiny", "finetune", fraction=0.2, seeds=(3, 4))
+    assert untrained.settings["subsets"][0] == subset and len(set(untrained.settings["subsets"])) == 2
     assert few.mean("accuracy") > 0.3 and 0 <= whole.mean("accuracy") <= 1
 
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from twist.learn.evaluation.circumstances import hardware, versions
 from twist.learn.evaluation.giving_way import giving_way
 from twist.learn.evaluation.protocols import Said, ask, check_protocols, joined, why_not
-from twist.learn.evaluation.subject import Subject, image_facts, overlap_of, run_named, supervised_facts
+from twist.learn.evaluation.subject import Subject, image_facts, overlap_of, supervised_facts
 from twist.learn.image_model import Model
 from twist.runs.config import ConfigError, DataConfig
+from twist.runs.folders import run_named
 from twist.runs.handle import Run
 from twist.runs.results import Result, write_result
 from twist.runs.status import read_status

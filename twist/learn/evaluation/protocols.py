@@ -175,12 +175,19 @@ def ask(name: str, asking: Asking) -> Answer:
 
 
 def joined(answers: Sequence[Answer]) -> Answer:
-    """Answers about models that differ in a seed, as one with a value of each score for every model."""
+    """Answers about models that differ in a seed, as one with a value of each score for every model.
+
+    The settings are those of the first, but for lists with an entry for each seed.
+    """
     first = answers[0]
     if len(answers) == 1:
         return first
     scores = {name: tuple(value for answer in answers for value in answer.scores[name]) for name in first.scores}
-    return first._replace(scores=scores, notes=tuple(dict.fromkeys(n for answer in answers for n in answer.notes)))
+    settings = dict(first.settings)
+    if "subsets" in settings:
+        settings["subsets"] = [subset for answer in answers for subset in answer.settings["subsets"]]
+    notes = tuple(dict.fromkeys(note for answer in answers for note in answer.notes))
+    return first._replace(scores=scores, settings=settings, notes=notes)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -203,10 +210,10 @@ def _linear(asking: Asking) -> Answer:
 
 def _linear_sgd(asking: Asking) -> Answer:
     known, asked = asking.known, asking.asked
-    name = str(asking.facts.facts.get("backbone", asking.facts.name))
+    name = str(asking.facts.facts.get("backbone") or asking.facts.facts.get("model", ""))
     settings = LinearSgdSettings()
-    if "vit" in name or "deit" in name:  # the protocol of vision transformers has rates of its own
-        settings = VIT_BASE if "vit_b" in name else VIT_SMALL
+    if name.startswith(("vit_", "deit")):  # the protocol of vision transformers has rates of its own
+        settings = VIT_BASE if "vit_b" in name or "_base" in name else VIT_SMALL
     found = []
     for number, seed in enumerate(asking.seeds, 1):
         told = asking.telling(f"linear layer {number} of {len(asking.seeds)}")

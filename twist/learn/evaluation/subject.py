@@ -19,7 +19,7 @@ from twist.learn.image_model import Model
 from twist.learn.model import load_model
 from twist.learn.process import choose_device
 from twist.runs.config import ConfigError, DataConfig, to_dict
-from twist.runs.folders import find_run
+from twist.runs.folders import run_named
 from twist.runs.handle import Run
 from twist.runs.named_sets import NAMED_SETS
 from twist.runs.record import RunRecord
@@ -156,24 +156,6 @@ class Subject:
         identity = hashlib.sha256(" ".join(identities).encode()).hexdigest()[:16]
         facts = {name: value for name, value in first.facts.items() if name != "seed"}
         return dataclasses.replace(first, identity=identity, facts={**facts, "identities": identities})
-
-
-def run_named(source: str) -> Path | None:
-    """Folder of the run that a source names, at a step or not, trained or not; None for other models.
-
-    Examples
-    --------
-    >>> run_named("timm:resnet18?weights=random") is None
-    True
-    """
-    name = source if Path(source).exists() else source.partition("?")[0]
-    if Path(name).is_file() or name == "pixels" or name.startswith(("timm:", "torchvision:")):
-        return None
-    name = name.removeprefix("random:").removeprefix("teacher:")
-    try:
-        return find_run(name if Path(name).exists() else name.partition("@")[0])
-    except ConfigError:
-        return None
 
 
 def _recipe_hash(recipe: Any) -> str:
