@@ -21,6 +21,7 @@ from twist.runs.store import read_manifest
 from twist.view.compare import Compare
 from twist.view.monitor import RunMonitor
 from twist.view.report import report_html
+from twist.view.two_views import TwoViews
 
 
 @pytest.fixture(autouse=True)
@@ -109,6 +110,16 @@ def test_what_takes_a_training_is_refused_with_the_run_that_had_one(root):
             ConfigError, match=f"cannot be {done}: nothing was trained here.*ask that of the run 'mine'"
         ):
             ask()
+
+
+def test_two_views_says_at_once_that_there_is_no_network_to_ask(root):
+    make_run(root, name="mine", num_samples=60)
+    label("mine", "kmeans", 4)
+    views = TwoViews("mine-kmeans")
+    views._work()
+    assert views.status["state"] == "empty"
+    assert "cannot be probed: nothing was trained here" in views.status["text"]
+    views.close()
 
 
 def test_the_report_tells_of_the_labeler_and_of_no_training(root):

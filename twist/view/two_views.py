@@ -15,6 +15,7 @@ import traitlets
 
 from twist.runs.augmentations import TOGETHER, in_use
 from twist.runs.config import ConfigError
+from twist.runs.frozen import refuse_frozen
 from twist.runs.probing import Probe, ProbeFailed
 from twist.runs.record import RunRecord
 from twist.runs.status import read_status
@@ -272,6 +273,11 @@ class TwoViews(anywidget.AnyWidget):
         assert self._record is not None
         path, steps = self._record.path, steps_in(self._record.path / "checkpoints")
         if not steps:
+            try:
+                refuse_frozen(path, "probed")
+            except ConfigError as error:
+                self._say("empty", str(error))
+                return False
             status = read_status(path)
             hope = "the first one is awaited here" if status.alive else f"`twist resume {path.name}` makes one"
             self._say("empty", f"No checkpoint yet: {path.name} is {status}; {hope}.")
