@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import pytest
 from conftest import TINY
@@ -14,12 +15,19 @@ from twist.runs.lock import free_lock, take_lock
 from twist.runs.results import ModelFacts, read_results, write_result
 
 
-@pytest.fixture
-def tiny(runs):
-    """A run of a few steps."""
-    path = prepare("digits", name="tiny", changes=TINY)
-    attempt(path, 1)
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWIST_RUNS", str(tmp_path_factory.mktemp("asked") / "runs"))
+        path = prepare("digits", name="tiny", changes=TINY)
+        attempt(path, 1)
     return path
+
+
+@pytest.fixture
+def tiny(trained_once, runs):
+    """A copy of a run of a few steps."""
+    return shutil.copytree(trained_once, runs / "tiny")
 
 
 def last_json(out):

@@ -5,10 +5,12 @@ import json
 
 import pytest
 import torch
+from conftest import TINY
 from loop import attempt
 from safetensors.torch import load_file
 
 from twist.cli import main
+from twist.learn import foreign
 from twist.learn.handover import import_checkpoint, network_of_run
 from twist.learn.networks import build_network
 from twist.runs.config import ConfigError, NetworkConfig
@@ -17,11 +19,27 @@ from twist.runs.launcher import prepare
 RESNET = {"network.backbone": "resnet18", "network.num_heads": 1, "optim.epochs": 1, "data.max_images": 100}
 
 
-@pytest.fixture
-def trained(runs, tiny):
-    path = prepare("digits", name="trained", changes={**tiny, **RESNET})
-    assert attempt(path, 1)["reason"] == "completed"
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    root = tmp_path_factory.mktemp("handover") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWIST_RUNS", str(root))
+        path = prepare("digits", name="trained", changes={**TINY, **RESNET})
+        assert attempt(path, 1)["reason"] == "completed"
     return path
+
+
+@pytest.fixture
+def trained(trained_once, monkeypatch):
+    """A run that nothing here changes."""
+    monkeypatch.setenv("TWIST_RUNS", str(trained_once.parent))
+    return trained_once
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Read without a child, whose start takes seconds; what the child does is the same function."""
+    monkeypatch.setattr(foreign, "_read_apart", foreign._read)
 
 
 @pytest.fixture
@@ -59,11 +77,12 @@ def test_a_run_is_exported_with_its_card(trained, tmp_path, capfd):
     assert "digits" in card and "resnet18" in card and str(tmp_path) not in card
 
 
-def test_a_checkpoint_of_the_authors_is_read_told_and_exported(authors, tmp_path, capfd):
+def test_a_checkpoint_of_the_authors_is_read_told_and_exported(authors, tmp_path, capfd, monkeypatch):
     path, original = authors
     images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
     network, report = import_checkpoint(path)
     assert report.head and report.epoch == 849
+    monkeypatch.setattr(foreign, "_read_apart", foreign._read)  # one child is enough
     assert torch.equal(network(images).logits, original(images).logits)
     assert main(["import", str(path), "--json"]) == 0
     facts = json.loads(capfd.readouterr().out.splitlines()[-1])
@@ -91,7 +110,7 @@ def test_a_mistake_is_one_sentence_and_status_two(trained, capfd, arguments, sai
 
 @pytest.mark.parametrize("told", [True, False], ids=["with arguments", "without"])
 @pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.bn1.bias"])
-def test_missing_and_unknown_keys_of_a_backbone_are_listed(authors, tmp_path, capfd, told, key):
+def test_missing_and_unknown_keys_of_a_backbone_are_listed(authors, tmp_path, capfd, in_process, told, key):
     path, original = authors
     state = dict(original.backbone.state_dict())
     state["fc.weight"] = state.pop(key)
@@ -109,7 +128,7 @@ def test_places_that_cannot_be_written_and_folders_are_named(trained, tmp_path, 
     assert "cannot be written" in first and "is a folder" in second
 
 
-def test_a_missing_key_fails_and_is_listed(authors, tmp_path, capfd):
+def test_a_missing_key_fails_and_is_listed(authors, tmp_path, capfd, in_process):
     path, _ = authors
     content = torch.load(path, weights_only=False)
     del content["model"]["module.backbone.layer2.0.conv1.weight"]

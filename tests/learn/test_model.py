@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
 from loop import attempt
 from safetensors.torch import load_file, save_file
 
@@ -23,11 +24,19 @@ from twist.runs.record import RunRecord
 from twist.runs.store import write_sealed_folder
 
 
-@pytest.fixture
-def trained(runs, tiny):
-    path = prepare("digits", name="mine", changes={**tiny, "optim.epochs": 2, "record.checkpoint_every_epochs": 1})
-    assert attempt(path, 1)["reason"] == "completed"
+@pytest.fixture(scope="module")
+def trained_once(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TWIST_RUNS", str(tmp_path_factory.mktemp("models") / "runs"))
+        path = prepare("digits", name="mine", changes={**TINY, "optim.epochs": 2})
+        assert attempt(path, 1)["reason"] == "completed"
     return path
+
+
+@pytest.fixture
+def trained(trained_once, runs):
+    """A copy of a run of two epochs with a checkpoint after each."""
+    return shutil.copytree(trained_once, runs / "mine")
 
 
 def test_a_runs_model_says_what_its_snapshots_say(trained):
