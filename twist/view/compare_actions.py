@@ -111,7 +111,7 @@ def _plan(path: Path, values: Values) -> thinning.Thinning:
             counts[name] = int(asked)
         except (TypeError, ValueError):
             raise ConfigError(f"{name} to keep is {asked!r}: give a whole number from 1") from None
-    return thinning.plan_thinning(path, **counts)
+    return thinning.plan_thinning(path, checkpoints=counts["checkpoints"], snapshots=counts["snapshots"])
 
 
 def _ask_thin(path: Path, values: Values) -> dict[str, Any]:
