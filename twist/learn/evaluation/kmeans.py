@@ -127,10 +127,10 @@ def kmeans(
 def fit_kmeans(
     features: Float[Tensor, "N D"], num_clusters: int, settings: KmeansSettings = KmeansSettings(), *, seed: int = 0
 ) -> Kmeans:
-    """Clusters of features by scikit-learn's ``KMeans``, on the CPU.
+    """Clusters of features by scikit-learn's ``KMeans``, on one thread of the CPU.
 
-    The same seed gives the same clusters every time; another number of threads sums in another order, which can lead
-    to others.
+    The same seed gives the same clusters every time: of several threads the first to end would be the first in a sum,
+    and its last bit can lead to other clusters.
 
     Raises
     ------
@@ -138,6 +138,7 @@ def fit_kmeans(
         When there are fewer rows than clusters, or a feature is not finite.
     """
     from sklearn.cluster import KMeans
+    from threadpoolctl import threadpool_limits
 
     if not 1 <= num_clusters <= len(features):
         raise ConfigError(f"num_clusters is {num_clusters}: give 1 to {len(features)}, the number of images")
@@ -149,7 +150,7 @@ def fit_kmeans(
     if settings.normalized:
         rows = F.normalize(rows, dim=1)
     fit = KMeans(num_clusters, n_init=settings.starts, max_iter=settings.max_steps, random_state=seed)
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), threadpool_limits(limits=1):
         warnings.simplefilter("ignore")  # fewer different rows than clusters: some stay empty
         assignment = fit.fit_predict(rows.numpy())
     return Kmeans(torch.from_numpy(assignment.astype(np.int64)), torch.from_numpy(fit.cluster_centers_), fit.inertia_)
