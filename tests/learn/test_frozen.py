@@ -7,9 +7,11 @@ import json
 import numpy as np
 import pytest
 import torch
+from exploring import Process
 from synthetic import make_run
 
 import twist
+import twist.view.explorer_maps as maps
 from twist.cli import main
 from twist.learn.frozen import label
 from twist.learn.frozen_sources import placeholders
@@ -29,6 +31,9 @@ def root(tmp_path, monkeypatch):
     root = tmp_path / "data" / "runs"
     root.mkdir(parents=True)
     monkeypatch.setenv("TWIST_RUNS", str(root))
+    # No test here waits for a map.
+    monkeypatch.setattr(maps, "start_layout", lambda path, step, **follow: Process())
+    monkeypatch.setattr(maps, "start_frames", lambda path: Process())
     return root
 
 
