@@ -132,6 +132,12 @@ def test_results_are_tables_for_people_files_for_papers_and_say_what_is_wrong(ru
         (tmp_path / "table.csv").read_text().splitlines()[0].startswith("model,kind,run,protocol,settings,score,mean")
     )
     assert "| r0 @ step 9 | 0.800 |" in (tmp_path / "table.md").read_text()
+    (tmp_path / "notes.md").write_text("mine")
+    assert main(["results", "--to", str(tmp_path / "notes.md")]) == 2
+    assert "exists already" in capfd.readouterr().err and (tmp_path / "notes.md").read_text() == "mine"
+    assert main(["results", "--to", str(tmp_path / "notes.md"), "--force"]) == 0
+    assert "| r0 @ step 9 | 0.800 |" in (tmp_path / "notes.md").read_text()
+    capfd.readouterr()
     assert main(["results", "--to", "table.xls"]) == 2
     assert "ends in .csv or .md" in capfd.readouterr().err
     assert main(["results", "nobody"]) == 2

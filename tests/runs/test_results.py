@@ -219,3 +219,5 @@ def test_scores_are_spelled_with_their_spread():
     assert (
         result_tables.protocol_title(make_result(protocol="finetune", settings={"fraction": 0.01})) == "fine-tuned, 1 %"
     )
+    few = make_result(protocol="finetune", settings={"fraction": 1e-6, "labels": 10})
+    assert result_tables.protocol_title(few) == "fine-tuned, 10 labels"

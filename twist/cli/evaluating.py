@@ -74,6 +74,7 @@ def add_commands(commands: Any) -> None:
     results.add_argument(
         "--to", type=Path, metavar="FILE", help="write FILE.csv (every score in a row) or FILE.md (tables for a paper)"
     )
+    results.add_argument("--force", action="store_true", help="replace the file of --to when it is there")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -291,6 +292,8 @@ def _results(options: argparse.Namespace) -> int:
 
     if options.to is not None and options.to.suffix not in (".csv", ".md"):
         raise ConfigError(f"--to is {str(options.to)!r}: give a file that ends in .csv or .md")
+    if options.to is not None and options.to.exists() and not options.force:
+        raise ConfigError(f"{str(options.to)!r} exists already: name another file, or replace it with --force")
     found = find_results(*options.sources)
     shown = over_runs(found.newest) if options.mean else found.newest
     if options.to is not None:

@@ -50,10 +50,13 @@ _HEADLINES = ("accuracy", "matched_accuracy", "nmi")
 
 
 def protocol_title(result: Result) -> str:
-    """What its protocol is called, with the share of labels where that is less than all."""
+    """What its protocol is called, with the share of labels, or their number where at least one of each took more."""
     title = PROTOCOLS.get(result.protocol, (result.protocol, ""))[0]
     fraction, classes = result.settings.get("fraction"), result.settings.get("num_classes")
     if isinstance(fraction, float | int):
+        labels = result.settings.get("labels")
+        if isinstance(labels, int) and result.known is not None and labels > 1.5 * fraction * result.known.count:
+            return f"{title}, {labels} labels"
         return f"{title}, {100 * fraction:g} %"
     return f"{title}, C = {classes}" if isinstance(classes, int) else title
 

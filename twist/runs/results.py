@@ -310,6 +310,8 @@ def read_result(path: Path) -> Result:
         if not isinstance(record, dict):
             raise ValueError("it holds no record")
         schema, told = record.get("schema"), record.pop("checksum", None)
+        if schema is None and "protocol" not in record:
+            raise ValueError("it is no record of a result")
         if isinstance(schema, int) and schema > RESULT_SCHEMA:
             raise ValueError(f"it was written by a newer twist, schema {schema}; this one reads {RESULT_SCHEMA}")
         if told != _checksum(record):

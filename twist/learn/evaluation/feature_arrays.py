@@ -135,7 +135,10 @@ def split_features(whole: Features, *, seed: int = 0) -> FeatureSets:
     labeled = _labeled(whole, whole.data.get("split", "all"))
     rows, asked_rows = hold_out(labeled.labels, row_hashes(labeled.values), seed=seed)
     if len(asked_rows) == 0:
-        raise ConfigError("every label has one row, so none can be held out: give more, or test_features")
+        raise ConfigError(
+            f"no row of {len(labeled):,} can be held out: every label needs two different rows; give more, or "
+            "test_features"
+        )
     share = round(100 * HELD_OUT)
     known = _part(labeled, rows, f"{100 - share} % (seed {seed})")
     asked = _part(labeled, asked_rows, f"{share} % held out (seed {seed})")

@@ -179,7 +179,7 @@ def _cached(
         try:
             return folder.find()
         except RecordError as error:
-            note = f"the cached features of {model.name} were damaged ({error}) and are computed anew"
+            note = f"The cached features of {model.name} were damaged ({error}) and are computed anew"
             if note not in notes:
                 notes.append(note)
             return None

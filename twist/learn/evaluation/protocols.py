@@ -284,8 +284,13 @@ def _finetune(asking: Asking) -> Answer:
             )
         )
     kept = [_keep_subset(asking, subset) for subset in subsets]
-    told = {**dataclasses.asdict(settings), "fraction": asking.fraction, "subsets": [s.fingerprint for s in subsets]}
     count = len(subsets[0])
+    told = {
+        **dataclasses.asdict(settings),
+        "fraction": asking.fraction,
+        "labels": count,
+        "subsets": [s.fingerprint for s in subsets],
+    }
     notes = [
         f"{count:,} of {subsets[0].available:,} known labels were used, the same number of each label, drawn by seed; "
         f"the lists are kept ({', '.join(kept)}).",

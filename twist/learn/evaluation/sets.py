@@ -288,9 +288,11 @@ def _labeled_only(images: LabeledSet, role: str) -> tuple[LabeledSet, list[str]]
 def _held_out(whole: LabeledSet, said: list[str], seed: int, on_progress: Progress | None) -> EvaluationSets:
     rows, asked_rows = hold_out(whole.labels, whole.hashed(on_progress), seed=seed)
     if len(asked_rows) == 0:
+        pictures = len(np.unique(whole.hashed(on_progress)))
+        same = "" if pictures == len(whole) else f", {pictures} of them different"
         raise ConfigError(
-            f"{whole.name} has no test part and {len(whole)} images for {_num_found(whole.labels)} labels, so none can "
-            "be held out: give more images, or the asked ones with --test"
+            f"{whole.name} has no test part and {len(whole)} images{same}, for {_num_found(whole.labels)} labels, so "
+            "none can be held out: give more images, or the asked ones with --test"
         )
     share = f"{100 * HELD_OUT:.0f} %"
     known = whole.take(rows, split=f"{100 - 100 * HELD_OUT:.0f} % (seed {seed})")
