@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from twist.runs.results import (
     ModelFacts,
     Overlap,
     Result,
+    check_place,
     find_results,
     read_result,
     read_results,
@@ -210,6 +212,17 @@ def test_runs_that_differ_in_their_seed_alone_are_one_row_with_their_spread():
     merged = result_tables.over_runs([one(0, 0.8), one(1, 0.9), one(2, 0.1, "bb"), make_result()])
     assert [result.model.name for result in merged] == ["digits, 2 runs", "r2 @ step 140", "mine @ step 140"]
     assert merged[0].scores["accuracy"] == (0.8, 0.9) and merged[0].seeds == (0, 1)
+
+
+def test_a_place_that_takes_no_record_is_refused_before_anything_is_computed(runs, monkeypatch):
+    path = make_run(runs, name="mine")
+    check_place(path)
+    check_place(None)
+    asked = []
+    monkeypatch.setattr(os, "access", lambda folder, mode: asked.append(folder))
+    with pytest.raises(ConfigError, match="'mine' cannot be written to.*TWIST_RUNS"):
+        check_place(path)
+    assert asked == [path]  # the nearest folder that exists
 
 
 def test_scores_are_spelled_with_their_spread():

@@ -201,6 +201,24 @@ def results_root() -> Path:
     return runs_root().parent / "results"
 
 
+def check_place(run: Path | None) -> None:
+    """Refuse a place that takes no record, before anything is computed for one; ``run`` as in `write_result`.
+
+    Raises
+    ------
+    ConfigError
+        When its folder belongs to somebody else, or cannot be written to.
+    """
+    folder = results_root() if run is None else Path(run) / EVALUATIONS
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigError(
+            f"{folder.name!r} cannot be written to, so no result could be kept: copy the run into a folder of yours; "
+            "TWIST_RUNS says where runs lie"
+        )
+
+
 def write_result(result: Result, run: Path | None = None) -> Result:
     """Write a record; returns it as it will be read, with its file and its time.
 

@@ -16,7 +16,7 @@ from twist.learn.image_model import Model
 from twist.runs.config import ConfigError, DataConfig
 from twist.runs.folders import run_named
 from twist.runs.handle import Run
-from twist.runs.results import Result, write_result
+from twist.runs.results import Result, check_place, write_result
 from twist.runs.status import read_status
 
 #: What is asked when nothing else is said.
@@ -149,6 +149,7 @@ def evaluation(
     chosen = asked_for or STANDARD
     say = on_progress or (lambda what, done, total: None)
     subject = Subject(source, data, test, seeds, max_images)
+    check_place(subject.run_folder)
     askings = subject.askings(fraction, device, say)
     left_out = {name: reason for name in chosen if (reason := why_not(name, askings[0]))}
     if left_out and (asked_for or len(left_out) == len(chosen)):
