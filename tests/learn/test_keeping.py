@@ -19,6 +19,7 @@ from twist.learn.image_cache import ImageCache
 from twist.learn.image_files import ImageFiles
 from twist.learn.process import Requests
 from twist.learn.stored_images import ArrayImages, num_threads
+from twist.runs import lock
 from twist.runs.attempts import attempt_folder
 from twist.runs.config import ConfigError, DataConfig
 from twist.runs.launcher import prepare
@@ -295,9 +296,9 @@ def test_of_several_that_need_a_cache_at_once_one_decodes(folder, cache, decoded
 @pytest.mark.parametrize("without", ["the module", "a file system for it"])
 def test_without_locks_each_builds_for_itself_and_sweeps_nothing(without, folder, cache, monkeypatch):
     if without == "the module":
-        monkeypatch.setattr(image_cache, "fcntl", None)
+        monkeypatch.setattr(lock, "fcntl", None)
     else:
-        monkeypatch.setattr(image_cache.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
+        monkeypatch.setattr(lock.fcntl, "flock", lambda *_: (_ for _ in ()).throw(OSError("no locks")))
     load(config_of(folder, "cache"))
     (path,) = arrays(cache)
     others = path.parent / ".another.process.still.writes"
@@ -318,7 +319,7 @@ def test_whoever_waits_for_a_cache_can_be_stopped(folder, cache):
         raise KeyboardInterrupt
 
     with open(path.parent / "lock") as held:
-        image_cache.fcntl.flock(held, image_cache.fcntl.LOCK_EX)
+        lock.fcntl.flock(held, lock.fcntl.LOCK_EX)
         with pytest.raises(KeyboardInterrupt):
             load(config_of(folder, "cache"), on_progress=stop)
     assert asked == [(0, 60)]
@@ -343,7 +344,7 @@ def test_the_map_cannot_be_written(folder):
 @pytest.mark.parametrize("keep", ["memory", "cache"])
 def test_few_decoded_images_are_in_memory_at_a_time(keep, folder, monkeypatch):
     alive, most, decode = weakref.WeakSet(), [0], image_files._pixels
-    lock = threading.Lock()
+    turn = threading.Lock()
 
     class Counted(np.ndarray):
         def __hash__(self):
@@ -351,7 +352,7 @@ def test_few_decoded_images_are_in_memory_at_a_time(keep, folder, monkeypatch):
 
     def counted(file, side):
         pixels = decode(file, side).view(Counted)
-        with lock:
+        with turn:
             alive.add(pixels)
             most[0] = max(most[0], len(alive))
         return pixels
