@@ -285,6 +285,7 @@ class Run:
             self.request("stop")
             if wait:
                 self._wait_for(lambda status: not status.alive, timeout_s)
+                self.wait_until_free()  # its supervisor says how it ended a moment before it lets go
         return self.status
 
     def checkpoint(self) -> None:
