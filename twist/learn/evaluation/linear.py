@@ -12,7 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from twist.learn.evaluation.descent import Straighten, descend
-from twist.learn.evaluation.scoring import Question, question_of, score, top_answers
+from twist.learn.evaluation.scoring import Question, question_of, score, shares_of, top_answers
 from twist.runs.config import ConfigError
 
 # Rows computed at a time: on the CPU two products with them find them in the cache.
@@ -97,8 +97,7 @@ class LinearFigures(NamedTuple):
 
     def scores(self) -> dict[str, float]:
         """The shares by their names, without one that says nothing."""
-        shares = ("accuracy", "top5_accuracy", "mean_label_accuracy", "train_accuracy")
-        return {name: getattr(self, name) for name in shares if getattr(self, name) is not None}
+        return shares_of(self)
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from twist.learn.evaluation.scoring import question_of, score, top_answers
+from twist.learn.evaluation.scoring import question_of, score, shares_of, top_answers
 from twist.learn.schedules import cosine
 from twist.runs.config import ConfigError
 
@@ -107,8 +107,7 @@ class LinearSgdFigures(NamedTuple):
 
     def scores(self) -> dict[str, float]:
         """The shares by their names, without one that says nothing."""
-        shares = ("accuracy", "top5_accuracy", "mean_label_accuracy", "train_accuracy")
-        return {name: getattr(self, name) for name in shares if getattr(self, name) is not None}
+        return shares_of(self)
 
 
 @torch.no_grad()

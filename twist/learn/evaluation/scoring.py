@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float, Int64
@@ -30,6 +30,12 @@ class LabelScores(NamedTuple):
     accuracy: float
     top5_accuracy: float | None
     mean_label_accuracy: float
+
+
+def shares_of(figures: Any) -> dict[str, float]:
+    """The shares among some figures by their names, without one that says nothing."""
+    names = (*LabelScores._fields, "train_accuracy")
+    return {name: share for name in names if (share := getattr(figures, name, None)) is not None}
 
 
 class Question(NamedTuple):
