@@ -1,0 +1,116 @@
+"""Experiments of the collapse lab: each a few knobs that lead somewhere, the question to ask first, and what it shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One button of the lab.
+
+    Attributes
+    ----------
+    name
+        Short, telling, for code and links.
+    title
+        What the button says.
+    shows
+        Kind of verdict it is there to show, in the words of `twist.runs.kinds`.
+    question
+        To be answered before it is started.
+    answer
+        What to see, and why.
+    digits, toy
+        Knobs that differ from the healthy setting, by field name, for digits and for the points in the plane.
+    """
+
+    name: str
+    title: str
+    shows: str
+    question: str
+    answer: str
+    digits: Mapping[str, Any] = field(default_factory=dict)
+    toy: Mapping[str, Any] = field(default_factory=dict)
+
+
+_NO_NORM = {"network.final_norm": "none"}
+_FLAT = {"objective.sharpness_weight": 0.0}
+_ONE = {"objective.diversity_weight": 0.0, **_NO_NORM}
+_FEW = {"network.num_classes": 10, "objective.diversity_weight": 0.3, **_NO_NORM}
+_ALONE = {"objective.sharpness_weight": 0.0, "objective.diversity_weight": 0.0, **_NO_NORM}
+_APART = {"objective.consistency_weight": 0.0}
+
+#: In the order in which a lecture shows them.
+EXPERIMENTS = (
+    Experiment(
+        name="healthy",
+        title="All three terms",
+        shows="healthy",
+        question="Where in the plane will the point end when all three terms pull?",
+        answer="Near the upper left: every sample is sure of a class, and all classes are used.",
+    ),
+    Experiment(
+        name="uniform",
+        title="No sharpness",
+        shows="uniform collapse",
+        question="Two views agree best when …?",
+        answer="When every answer is “I cannot tell”: all distributions flat, H(Y|X) = H(Y) = log C, nothing is learned.",
+        digits=_FLAT,
+        toy=_FLAT,
+    ),
+    Experiment(
+        name="one-class",
+        title="No diversity",
+        shows="one-class collapse",
+        question="What is the cheapest way to be sure and consistent?",
+        answer="Put everything into one class: both entropies fall to 0. The norm before the softmax forbids it.",
+        digits=_ONE,
+        toy=_ONE,
+    ),
+    Experiment(
+        name="consistency-alone",
+        title="Consistency alone",
+        shows="uniform collapse",
+        question="What if only agreement is asked for?",
+        answer="Any constant answer agrees with itself: the two entropies become equal, the point lies on the diagonal.",
+        digits=_ALONE,
+        toy=_ALONE,
+    ),
+    Experiment(
+        name="partial",
+        title="Weak diversity",
+        shows="partial collapse",
+        question="How many of ten classes stay in use when diversity hardly counts?",
+        answer="A few: each sample is sure, but most classes are empty.",
+        digits=_FEW,
+        toy=_FEW,
+    ),
+    Experiment(
+        name="inconsistent",
+        title="No consistency",
+        shows="inconsistent views",
+        question="Sharp and even, is that enough?",
+        answer="No: the two views of one sample land in different classes; the plane alone cannot show it.",
+        digits=_APART,
+        toy=_APART,
+    ),
+)
+
+
+def experiment(name: str) -> Experiment:
+    """The experiment of a name.
+
+    Raises
+    ------
+    ConfigError
+        When there is none of that name.
+    """
+    from twist.runs.config import ConfigError, nearest
+
+    found = {each.name: each for each in EXPERIMENTS}
+    if name not in found:
+        raise ConfigError(f"no experiment is named {name!r}{nearest(name, found)}: choose one of {', '.join(found)}")
+    return found[name]
