@@ -1,4 +1,4 @@
-"""Experiments of the collapse lab: each a few knobs that lead somewhere, the question to ask first, and what it shows."""
+"""Experiments of the collapse lab: a few knobs that lead somewhere, the question to ask first, and what it shows."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ EXPERIMENTS = (
         title="No sharpness",
         shows="uniform collapse",
         question="Two views agree best when …?",
-        answer="When every answer is “I cannot tell”: all distributions flat, H(Y|X) = H(Y) = log C, nothing is learned.",
+        answer="When every answer is “I cannot tell”: all distributions are flat, and nothing is learned.",
         digits=_FLAT,
         toy=_FLAT,
     ),
@@ -75,7 +75,7 @@ EXPERIMENTS = (
         title="Consistency alone",
         shows="uniform collapse",
         question="What if only agreement is asked for?",
-        answer="Any constant answer agrees with itself: the two entropies become equal, the point lies on the diagonal.",
+        answer="Any constant answer agrees with itself: both entropies become equal, on the diagonal.",
         digits=_ALONE,
         toy=_ALONE,
     ),
