@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.where_it_learns IMAGES.npz``: 63 runs of 186 steps on the first 8,000 images of CIFAR-10, a
 quarter of an hour of one processor; writes ``benchmarks/records/where_it_learns.json``, which the notebook
-``05_where_it_learns`` draws. ``--runs FOLDER`` keeps the runs; a call that was cut goes on from there, and calls
+``13_where_it_learns`` draws. ``--runs FOLDER`` keeps the runs; a call that was cut goes on from there, and calls
 with ``--part 1/2`` and ``--part 2/2`` share it. The last 2,000 images of IMAGES are never trained on: their labels
 are asked at the end of each run for the accuracy of its nearest neighbors, beside those of the same net untrained.
 """

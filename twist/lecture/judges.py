@@ -1,0 +1,98 @@
+"""Judges of common kinds of answers: a number, a choice, an array. None of them gives the answer away."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from twist.lecture.exercise import Judge
+
+
+def near(
+    expected: float, *, within: float = 0.005, unit: str = "nats", known: Mapping[float, str] | None = None
+) -> Judge:
+    """Judge of a number, right within a tolerance.
+
+    Parameters
+    ----------
+    expected
+        The right number.
+    within
+        Greatest difference that is right.
+    unit
+        What the number counts, for the sentences.
+    known
+        Numbers that show a certain mistake, each with the sentence that says which.
+
+    Examples
+    --------
+    >>> judge = near(0.693, known={1.0: "That is in bits: use the natural logarithm."})
+    >>> judge(0.6931), judge(1.0), judge(0.5)
+    ('', 'That is in bits: use the natural logarithm.', 'Your number of nats is too small.')
+    """
+
+    def judge(answer: Any) -> str:
+        number = _number(answer)
+        if not math.isfinite(number):
+            return f"{number} is no finite number of {unit}."
+        if abs(number - expected) <= within:
+            return ""
+        for value, sentence in (known or {}).items():
+            if abs(number - value) <= within:
+                return sentence
+        return f"Your number of {unit} is too {'small' if number < expected else 'large'}."
+
+    return judge
+
+
+def choice(right: str, wrong: Mapping[str, str]) -> Judge:
+    """Judge of one word out of several; every wrong one has its sentence.
+
+    Examples
+    --------
+    >>> judge = choice("left", {"right": "There H(Y|X) is at its top."})
+    >>> judge("Left "), judge("right"), judge("up")
+    ('', 'There H(Y|X) is at its top.', "Choose one of 'left', 'right'.")
+    """
+    options = " , ".join(sorted(repr(each) for each in [right, *wrong])).replace(" , ", ", ")
+
+    def judge(answer: Any) -> str:
+        word = str(answer).strip().lower()
+        if word == right.lower():
+            return ""
+        return next((said for each, said in wrong.items() if word == each.lower()), f"Choose one of {options}.")
+
+    return judge
+
+
+def array_near(expected: Sequence[float] | np.ndarray, *, within: float = 0.005, unit: str = "nats") -> Judge:
+    """Judge of an array of numbers, right when each is within a tolerance.
+
+    Examples
+    --------
+    >>> judge = array_near([0.0, 1.0])
+    >>> judge([0, 1]), judge([0.0, 0.5]), judge([1.0])
+    ('', 'Number 2 of 2 is off: too small a number of nats.', 'An array of shape (2,) is asked for, not (1,).')
+    """
+    target = np.asarray(expected, float)
+
+    def judge(answer: Any) -> str:
+        found = np.asarray(answer, float)
+        if found.shape != target.shape:
+            return f"An array of shape {target.shape} is asked for, not {found.shape}."
+        off = ~(np.abs(found - target) <= within)
+        if not off.any():
+            return ""
+        first = int(off.ravel().argmax())
+        side = "small" if found.ravel()[first] < target.ravel()[first] else "large"
+        return f"Number {first + 1} of {target.size} is off: too {side} a number of {unit}."
+
+    return judge
+
+
+def _number(answer: Any) -> float:
+    """One number out of what holds one: a Python number, an array or tensor with a single element."""
+    return float(answer.item() if hasattr(answer, "item") else answer)
