@@ -14,6 +14,7 @@ from twist.runs.devices import check_device
 from twist.runs.folders import check_name, create_run, find_run, runs_root
 from twist.runs.handle import Run, TrainingFailed, check_minutes, start
 from twist.runs.lock import lock_holder
+from twist.runs.outputs import check_outputs
 
 __all__ = ["Run", "TrainingFailed", "attach", "launch", "prepare", "start"]
 
@@ -129,7 +130,8 @@ def refuse_another_recipe(run: Run, asked: Recipe) -> None:
 
 
 def check_batch(recipe: Recipe, num_images: int) -> None:
-    """Refuse a recipe whose batch is larger than its image set, or no whole number of bunches."""
+    """Refuse a recipe whose batch is larger than its images, or no whole number of bunches, or whose record is."""
+    check_outputs(recipe, num_images)
     count = min(num_images, recipe.data.max_images or num_images)
     if count < 2:
         raise ConfigError(f"{recipe.data.source} has {count} image to learn from: give at least 2, better thousands")

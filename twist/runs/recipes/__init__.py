@@ -7,16 +7,16 @@ import os
 from collections.abc import Callable
 
 from twist.runs.config import ConfigError, Recipe, nearest
-from twist.runs.recipes import paper, small
+from twist.runs.recipes import lab, paper, small
 from twist.runs.recipes.facts import RecipeFacts
 
 __all__ = ["RecipeFacts", "recipe", "recipe_facts", "recipe_groups", "recipe_names", "recipe_summary"]
 
-_GROUPS = {"paper": paper, "small": small}
+_GROUPS = {"paper": paper, "small": small, "lab": lab}
 _RECIPES: dict[str, Callable[[], Recipe]] = {
     name: getattr(module, name) for module in _GROUPS.values() for name in module.FACTS
 }
-_FACTS: dict[str, RecipeFacts] = {**paper.FACTS, **small.FACTS}
+_FACTS: dict[str, RecipeFacts] = {**paper.FACTS, **small.FACTS, **lab.FACTS}
 
 
 def recipe_names() -> list[str]:
@@ -25,7 +25,7 @@ def recipe_names() -> list[str]:
 
 
 def recipe_groups() -> dict[str, list[str]]:
-    """Names of the recipes by group, each group in reading order: those of the paper, those for small images."""
+    """Names of the recipes by group, in reading order: those of the paper, for small images, and for the lab."""
     return {group: list(module.FACTS) for group, module in _GROUPS.items()}
 
 
