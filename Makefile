@@ -8,7 +8,7 @@ UV     := $(shell command -v uv)
 
 PEERS  := $(VENV)/.peers
 
-.PHONY: demo test lab lint bench guard widgets figures pictures zoo results results-gpu where clean help
+.PHONY: demo test lab lint bench guard widgets figures pictures docs gallery zoo results results-gpu where clean help
 
 help:
 	@echo "make demo   train on the embedded digits, place them with UMAP, write a report (about two minutes on two cores)"
@@ -20,6 +20,8 @@ help:
 	@echo "make widgets  the scatter side by side with plotly's and jupyter-scatter, in Chromium (about a quarter of an hour)"
 	@echo "make figures  the digits figure over five seeds"
 	@echo "make pictures  the README's pictures, taken anew in Chromium (three minutes)"
+	@echo "make docs   the documentation, to open from build/docs/index.html without a network (half a minute)"
+	@echo "make gallery  the figures of the documentation, from runs that it trains (ten minutes; the runs are kept)"
 	@echo "make results SET=digits  trains three seeds, asks every protocol, writes record and README table (also fashion-mnist, cifar10-6000)"
 	@echo "make results-gpu  the same for CIFAR-10 with a ResNet-18 on one GPU; MINUTES=55 stops in time, the same call goes on"
 	@echo "make zoo    how often the verdict is right: 377 small runs, an hour (Fashion-MNIST in data/images or TWIST_DATA)"
@@ -55,6 +57,13 @@ figures: $(READY)
 
 pictures: $(READY)
 	$(BIN)/python -m benchmarks.pictures
+
+docs: $(READY)
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html -d build/doctrees docs build/docs
+	@echo "open build/docs/index.html"
+
+gallery: $(READY)
+	$(BIN)/python -m benchmarks.gallery $(ONLY)
 
 zoo: $(READY)
 	$(BIN)/python -m benchmarks.zoo
