@@ -52,6 +52,8 @@ def save(run: Path, state: TrainState, facts: dict[str, Any], *, keep: int) -> P
         files["teacher.safetensors"] = save_tensors(_dense(state.teacher.state_dict()))
     if state.visits is not None:
         files["visits.safetensors"] = save_tensors(_dense(state.visits.state()))
+    if state.outputs is not None:
+        files["outputs.safetensors"] = save_tensors(state.outputs.state())
     write_sealed_folder(folder, files, {"step": state.step})
     read_manifest(folder, verify=True)
     for old in checkpoint_folders(run)[:-keep]:
@@ -112,6 +114,9 @@ def load(folder: Path, state: TrainState) -> dict[str, Any]:
     visits = folder / "visits.safetensors"
     if state.visits is not None and visits.is_file():  # older versions kept none
         state.visits.load_state(load_tensors(visits.read_bytes()))
+    outputs = folder / "outputs.safetensors"
+    if state.outputs is not None and outputs.is_file():
+        state.outputs.load_state(load_tensors(outputs.read_bytes()))
     if "optimizer" not in anew:
         moments = load_tensors((folder / "optimizer.safetensors").read_bytes())
         # The recipe says what the groups hold: a fork's may differ, and what is not in it is set at every step.

@@ -58,6 +58,15 @@ class Feed:
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._prepared: tuple[int, list[Tensor]] | None = None
 
+    def turn(self, recipe: Recipe) -> None:
+        """Make views by another recipe from here on, those of the next step included; its batches stay."""
+        self.recipe = recipe
+        self._prepared = None
+
+    def rows(self, step: int) -> Int64[Tensor, " B"]:
+        """Rows of the images in the batch of a step (0 is the first)."""
+        return self._rows_of(step)
+
     def views(self, step: int) -> list[Tensor]:
         """Views of the batch of a step (0 is the first), as `twist.learn.views.make_views` gives them."""
         prepared, self._prepared = self._prepared, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -19,6 +20,7 @@ from twist.learn.finite import NotFiniteError
 from twist.learn.kernels import passes_self_test
 from twist.learn.networks import build_network
 from twist.learn.optim import make_optimizer
+from twist.learn.outputs import Outputs
 from twist.learn.own_code import fingerprint, load_own
 from twist.learn.pixels import require_compiler
 from twist.learn.process import CONTROL_EVERY_S, Requests, choose_device, environment
@@ -30,12 +32,14 @@ from twist.learn.visits import Visits
 from twist.learn.whitening import whiten_first_layer
 from twist.runs.attempts import attempt_folder
 from twist.runs.batch import batch_warnings
-from twist.runs.config import ConfigError
+from twist.runs.config import ConfigError, Recipe
 from twist.runs.launcher import check_batch
 from twist.runs.own_code import own_parts
 from twist.runs.record import RunRecord, RunWriter
 from twist.runs.store import RecordError, read_json, sweep, write_json
+from twist.runs.turns import Plan, Turn, make_turn, read_plan, with_turns, write_plan
 
+SAVED_STEPS = 50  # a turned knob is preceded by a checkpoint at most so many steps old, for `Run.rewind`
 READING_SHARE = 0.1  # of the images, between two words on how many are decoded
 
 
@@ -78,6 +82,7 @@ class Loop:
         self.nobody_taught_before = False
         self.next_share_said = READING_SHARE
         self.clock_step, self.clock_began = 0, time.perf_counter()
+        self.plan, self.next_turn = Plan(), 0
 
     @property
     def step(self) -> int:
@@ -123,6 +128,7 @@ class Loop:
         self.readings = Readings(self.device)
         torch.manual_seed(recipe.seed)  # for dropout alone; everything else hashes its own counters
         self._take_up_checkpoint(images)
+        self._take_up_plan()
         self.watched = self._watch(images)
         self.state.network.train()
         if self.step == 0 or self.begins_fork:
@@ -160,6 +166,10 @@ class Loop:
                 batch_size=recipe.optim.batch_size,
                 device=self.device,
             )
+        if recipe.record.outputs_every_steps:
+            state.outputs = Outputs(
+                self.path, len(images), recipe.network.num_classes, every=recipe.record.outputs_every_steps
+            )
         return state
 
     def close(self) -> None:
@@ -176,11 +186,16 @@ class Loop:
             self.writer.event("reading", step=self.step, done=done, count=count)
 
     def _answer(self) -> bool:
-        """Do what was asked since the last step; whether the loop goes on."""
+        """Do what was asked since the last step, or is planned for this one; whether the loop goes on."""
+        self._repeat_turns()
         self.requests.look(self.writer, self.step)
+        if self.requests.hold_at is not None and self.step >= self.requests.hold_at:
+            self.requests.hold, self.requests.hold_at = True, None
+        if self.step == self.plan.stop:
+            self.requests.stop = True
         if self.requests.hold and not self.requests.stop:
             self._hold()
-        if self.requests.stop or self.requests.checkpoint:
+        if (self.requests.stop and self.requests.save) or self.requests.checkpoint:
             self._checkpoint()
         return not self.requests.stop
 
@@ -196,6 +211,8 @@ class Loop:
         for folder in ("snapshots", "checkpoints"):
             sweep(self.path / folder)
         saved, notes = checkpoints.load_newest(self.path, self.state)
+        if self.state.outputs is not None:
+            self.state.outputs.begin(self.step)
         if saved is None and self.forked_from:
             raise RecordError(f"the checkpoint that {self.path.name} was forked with is gone: fork again")
         facts["precision"] = self._prepare_network(saved or {})
@@ -232,6 +249,70 @@ class Loop:
             self.writer.event("warning", step=self.step, message=message)
         self.facts = facts
         write_json(attempt_folder(self.path, self.writer.attempt) / "environment.json", facts)
+
+    def _take_up_plan(self) -> None:
+        """Turn the knobs as they were at this step, and remember what is to be turned again later."""
+        self.plan = read_plan(self.path)
+        done = [turn for turn in self.plan.turns if turn.step <= self.step]
+        self.next_turn = len(done)
+        self._turn_to(with_turns(self.recipe, done))
+        if self.plan.rewound is not None:
+            self.writer.event("rewind", step=self.step, **self.plan.rewound)
+            self._plan(rewound=None)
+        if self.plan.hold is not None:
+            self.requests.hold_at = self.plan.hold
+            self._plan(hold=None)
+        if done:  # the log's last lines may be lost, the plan is not
+            record = RunRecord(self.path)
+            record.poll()
+            told = [(event["step"], event["changes"]) for event in record.events if event["kind"] == "turn"]
+            for turn in done:
+                if (turn.step, turn.changes) not in told:
+                    self._tell(turn, again=True)
+        self.requests.turn = self._turn
+
+    def _repeat_turns(self) -> None:
+        """Turn what this run, or the one that it repeats, turned at this step before."""
+        while self.next_turn < len(self.plan.turns) and self.plan.turns[self.next_turn].step <= self.step:
+            turn = self.plan.turns[self.next_turn]
+            self.next_turn += 1
+            self._save_before_turn()
+            self._turn_to(with_turns(self.recipe, [turn]))
+            self._tell(turn, again=True)
+
+    def _turn(self, changes: Mapping[str, Any]) -> None:
+        """Turn knobs for the next step; a `ConfigError` says what cannot be turned."""
+        values = values_at(self.step, self.recipe, self.steps_per_epoch)
+        turn = make_turn(self.recipe, self.step, changes, self_labelling=values.self_labelling)
+        if not turn.changes:
+            return
+        self._save_before_turn()
+        turns = self.plan.turns
+        self._plan(turns=(*turns[: self.next_turn], turn, *turns[self.next_turn :]))
+        self.next_turn += 1
+        self._turn_to(with_turns(self.recipe, [turn]))
+        self._tell(turn)
+
+    def _save_before_turn(self) -> None:
+        """Write a checkpoint to which the turn can be taken back, unless there is one of just before."""
+        if self.step - checkpoints.newest_step(self.path) >= SAVED_STEPS or not checkpoints.checkpoint_folders(
+            self.path
+        ):
+            asked = self.requests.checkpoint
+            self._checkpoint()
+            self.requests.checkpoint = asked
+
+    def _turn_to(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.feed.turn(recipe)
+
+    def _tell(self, turn: Turn, *, again: bool = False) -> None:
+        more = {"again": True} if again else {}
+        self.writer.event("turn", step=turn.step, changes=turn.changes, before=turn.before, **more)
+
+    def _plan(self, **changes: Any) -> None:
+        self.plan = dataclasses.replace(self.plan, **changes)
+        write_plan(self.path, self.plan)
 
     def _prepare_network(self, saved: dict[str, Any]) -> str:
         """Choose the number format, which an automatic choice keeps for the whole run, and compile; the format."""
@@ -303,6 +384,10 @@ class Loop:
         gradient_norm = move_weights(state, report.total, recipe, values)
         if state.visits is not None:
             state.visits.put(self.step - 1, report.global_logits, temperature=recipe.objective.temperature)
+        if state.outputs is not None:
+            rows = self.feed.rows(self.step - 1)
+            state.outputs.put(self.step, rows, report.global_logits, recipe.objective.temperature)
+            self._write_outputs()
         named = {**report.named(), "gradient_norm": gradient_norm}
         self.readings.put(self.step, list(named), over_processes(named), self._known(report, values))
         if self.step < self.total_steps:
@@ -310,6 +395,11 @@ class Loop:
         if self.compiles_now:
             self._say_what_compiling_took(began)
         self._read(self.readings.all() if self.step == self.total_steps else self.readings.arrived())
+
+    def _write_outputs(self, *, wait: bool = False) -> None:
+        if self.state.outputs is not None:
+            for step in self.state.outputs.write(wait=wait):
+                self.writer.event("outputs", step=step)
 
     def _say_what_compiling_took(self, began: float) -> None:
         self._read(self.readings.all())  # the device may still be at it
@@ -400,6 +490,7 @@ class Loop:
 
     def _checkpoint(self) -> None:
         self._read(self.readings.all())
+        self._write_outputs(wait=True)
         self.requests.checkpoint = False
         self.writer.sync()
         folder = checkpoints.save(self.path, self.state, self.facts, keep=self.recipe.record.keep_checkpoints)
@@ -408,6 +499,7 @@ class Loop:
 
     def _hold(self) -> None:
         self._read(self.readings.all())
+        self._write_outputs(wait=True)
         self.writer.event("hold", step=self.step)
         while self.requests.hold and not self.requests.stop:
             if self.requests.checkpoint:

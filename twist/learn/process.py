@@ -22,6 +22,7 @@ from twist.runs.config import ConfigError
 from twist.runs.devices import check_device
 from twist.runs.record import RunWriter
 from twist.runs.store import read_json
+from twist.runs.turns import check_steps
 
 CONTROL_EVERY_S = 0.05
 LARGEST_REQUEST = 65_536
@@ -36,10 +37,13 @@ class Requests:
     run: Path
     supervisor: int | None
     stop: bool = False
+    save: bool = True  # a checkpoint before it stops
     hold: bool = False
     checkpoint: bool = False
     max_minutes: float | None = None
     out_of_time: bool = False
+    hold_at: int | None = None
+    turn: Callable[[dict[str, Any]], None] | None = None  # raises ConfigError; None while turns have to wait
     _deadline: float = field(default=math.inf, repr=False)
     _next_look: float = field(default=0.0, repr=False)
     _restore: Callable[[], Any] | None = field(default=None, repr=False)
@@ -87,21 +91,42 @@ class Requests:
     def _obey(self, path: Path, writer: RunWriter, step: int) -> None:
         request = read_json(path) if path.stat().st_size < LARGEST_REQUEST else {}
         operation = request.get("operation")
-        known = operation in ("stop", "checkpoint", "hold", "continue")
+        if operation == "turn" and self.turn is None:
+            return  # the network is not made yet: at the first step
+        problem = ""
         if operation == "stop":
-            self.stop = True
+            self.stop, self.save = True, request.get("checkpoint") is not False
         elif operation == "checkpoint":
             self.checkpoint = True
         elif operation in ("hold", "continue"):
-            self.hold = operation == "hold"
+            self.hold, self.hold_at = operation == "hold", None
+        elif operation in ("steps", "turn"):
+            try:
+                if operation == "steps":
+                    self.hold_at = max(step, self.hold_at or 0) + check_steps(request.get("count"))
+                    self.hold = False
+                elif self.turn is not None:
+                    self.turn(_changes_of(request))
+            except ConfigError as error:
+                problem = str(error)
+        else:
+            problem = "no such operation"
         writer.event(
             "request",
             step=step,
             id=str(request.get("id", path.stem))[:100],
             operation=str(operation)[:100],
-            accepted=known,
+            accepted=not problem,
+            **({"reason": problem[:1000]} if problem else {}),
         )
         path.unlink(missing_ok=True)
+
+
+def _changes_of(request: dict[str, Any]) -> dict[str, Any]:
+    changes = request.get("changes")
+    if not isinstance(changes, dict):
+        raise ConfigError(f"changes is {changes!r}: give new values by dotted field name")
+    return changes
 
 
 def choose_device(name: str) -> torch.device:

@@ -15,6 +15,7 @@ from twist.learn.compute import autocast
 from twist.learn.networks import TwistNet
 from twist.learn.norms import SyncNorm
 from twist.learn.objective import LossTerms, teacher_loss, twist_loss
+from twist.learn.outputs import Outputs
 from twist.learn.own_code import call_own
 from twist.learn.schedules import StepValues
 from twist.learn.self_label import SelfLabelTerms, self_label_loss
@@ -28,7 +29,7 @@ ExtraTerm = Callable[[Sequence[Tensor], Tensor], Tensor]
 class TrainState:
     """What a step changes: the network, its optimizer and teacher, the number of steps done, and what it saw of images.
 
-    ``visits`` is None where that is not kept.
+    ``visits`` and ``outputs`` are None where they are not kept.
     """
 
     network: TwistNet
@@ -36,6 +37,7 @@ class TrainState:
     teacher: TwistNet | None = None
     step: int = 0
     visits: Visits | None = None
+    outputs: Outputs | None = None
 
 
 @dataclass(frozen=True)

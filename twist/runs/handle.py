@@ -17,9 +17,11 @@ from twist.runs.config import ConfigError, Recipe
 from twist.runs.frozen import refuse_frozen
 from twist.runs.lock import fcntl, lock_holder
 from twist.runs.record import RunRecord
+from twist.runs.rewinding import checkpoint_before, prepare_replay, rewind_record, threads_of
 from twist.runs.status import Status, end_record, read_status
 from twist.runs.store import write_json
 from twist.runs.supervisor import HELD_BY_ANOTHER, who_holds
+from twist.runs.turns import Turn, check_steps, check_turn, recipe_at, turns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -301,6 +303,120 @@ class Run:
     def proceed(self) -> None:
         """Let a held trainer go on."""
         self.request("continue")
+
+    def turn(self, **changes: Any) -> str:
+        """Turn knobs of a run that trains, from its next step on: ``run.turn(objective__sharpness_weight=0)``.
+
+        Every turn is an event of the run and stands in `turns`; a resume, and a `replay`, turn again at the same step.
+
+        Parameters
+        ----------
+        **changes
+            New values, with two underscores for the dot; `twist.runs.turns.LIVE_FIELDS` names the fields.
+
+        Returns
+        -------
+        str
+            The request's id; the event ``request`` of that id says whether it was accepted.
+
+        Raises
+        ------
+        ConfigError
+            For a field that is unknown or acts only from the start, a value that it cannot hold, and a run that is not
+            alive.
+        """
+        asked = {name.replace("__", "."): value for name, value in changes.items()}
+        refuse_frozen(self.path, "turned")
+        self.record.poll()
+        check_turn(recipe_at(self.record), asked, self_labelling=self._labels_itself())
+        self._require_living("turned")
+        return self.request("turn", changes=asked)
+
+    @property
+    def turns(self) -> list[Turn]:
+        """Knobs turned so far, oldest first; without those that a rewind took back."""
+        self.record.poll()
+        return turns_of(self.record)
+
+    def recipe_at(self, step: int | None = None) -> Recipe:
+        """The recipe that was in force at a step: with every knob turned by then; none means the newest step."""
+        self.record.poll()
+        return recipe_at(self.record, step)
+
+    def take_steps(self, count: int = 1) -> str:
+        """Ask the trainer for so many steps, after which it is held; asked again before that, for so many more.
+
+        Returns the request's id, as `request` does.
+        """
+        check_steps(count)
+        refuse_frozen(self.path, "stepped")
+        self._require_living("stepped")
+        return self.request("steps", count=count)
+
+    def rewind(self, step: int, *, hold: bool = False, timeout_s: float = 120.0) -> int:
+        """Go back to a step and on from there, without the knobs that were turned at that step or later.
+
+        What is newer than the newest checkpoint at or before that step is lost for good; the steps between the two are
+        trained again as they were.
+
+        Parameters
+        ----------
+        step
+            The step to go back to.
+        hold
+            Whether it waits when it is there; `proceed` goes on.
+        timeout_s
+            Longest wait for the trainer to end.
+
+        Returns
+        -------
+        int
+            Step of that checkpoint.
+
+        Raises
+        ------
+        ConfigError
+            When the run has not come that far, or keeps no checkpoint at or before that step: says which it keeps.
+        """
+        threads = threads_of(self.path)
+        checkpoint_before(self.path, step)
+        if self.status.alive:
+            self.request("stop", checkpoint=False)  # one more might take the place of the one that is needed
+            self._wait_for(lambda status: not status.alive, timeout_s)
+        self.wait_until_free()
+        chosen = rewind_record(self.path, step, hold=hold)
+        start(self.path, threads=threads)
+        return chosen
+
+    def replay(self, name: str | None = None, *, until: int | None = None) -> Run:
+        """Start a run with the same recipe and seed in which the same knobs are turned at the same steps.
+
+        On a CPU, with as many threads, it ends with the very same weights.
+
+        Parameters
+        ----------
+        name
+            Name of the new run; none makes one from this one's.
+        until
+            Step at which it stops with a checkpoint; none means the newest step of this one.
+
+        Raises
+        ------
+        ConfigError
+            When this run has taken no step, or the name is taken.
+        """
+        path = prepare_replay(self.path, name, until)
+        start(path, threads=threads_of(self.path))
+        return Run(path)
+
+    def _require_living(self, done: str) -> None:
+        if not (status := self.status).alive:
+            raise ConfigError(f"run {self.name} is {status}: only a living run can be {done}")
+
+    def _labels_itself(self) -> bool:
+        start, newest = self.record.last("start"), self.record.last("metrics")
+        first_stage = self.recipe.optim.epochs * start["steps_per_epoch"] if start else math.inf
+        return newest is not None and newest["step"] >= first_stage
 
     def resume(self, *, max_minutes: float | None = None) -> Run:
         """Go on from the newest checkpoint in a new process; a completed run is left as it is.

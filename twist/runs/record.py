@@ -260,6 +260,10 @@ class RunRecord:
                     self._tables.clear()
                     self._events = [e for e in self._events if e.get("step", 0) <= first or e["kind"] == "start"]
                     self._newest = {e["kind"]: e for e in self._events}
+                elif event["kind"] == "rewind":  # turns at the very step to which it went back are taken back too
+                    first = event.get("to", 0)
+                    self._events = [e for e in self._events if e["kind"] != "turn" or e.get("step", 0) < first]
+                    self._newest = {e["kind"]: e for e in self._events}
                 event["attempt"] = int(segment.stem)
                 self._newest[event["kind"]] = event
                 self._events.append(event)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from twist.runs.store import read_json, write_json
 
 #: File of a run folder with its turns, and the step at which a replay stops.
 TURNS = "turns.json"
+MOST_STEPS = 1_000_000
 
 _VIEWS = (
     *("crop_scale", "crop_ratio", "flip_probability", "rotation_degrees", "shift", "zoom", "shear_degrees", "stretch"),
@@ -108,6 +109,13 @@ def check_turn(recipe: Recipe, changes: Mapping[str, Any], *, self_labelling: bo
     return turned
 
 
+def check_steps(count: Any) -> int:
+    """A number of steps to take, or a `ConfigError`."""
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST_STEPS:
+        raise ConfigError(f"steps is {count!r}: give a whole number from 1 to {MOST_STEPS:,}")
+    return count
+
+
 def make_turn(recipe: Recipe, step: int, changes: Mapping[str, Any], *, self_labelling: bool = False) -> Turn:
     """The turn that these changes make of a recipe in force; fields that already have the value are left out."""
     turned = check_turn(recipe, changes, self_labelling=self_labelling)
@@ -132,7 +140,7 @@ def turns_of(record: RunRecord) -> list[Turn]:
 
     A resumed or replayed run does turns again at their steps: before that, they are not among these.
     """
-    planned = read_turns(record.path)
+    planned = read_plan(record.path).turns
     if not planned:
         return []
     newest = max((event.get("step", 0) for event in record.events), default=-1)
@@ -140,28 +148,49 @@ def turns_of(record: RunRecord) -> list[Turn]:
 
 
 def recipe_at(record: RunRecord, step: int | None = None) -> Recipe:
-    """The recipe with all turns up to a step, the one that acted in the step after it; none means the newest."""
+    """The recipe with all turns up to a step, the one that acts in the step after it; none means the newest."""
     turns = turns_of(record)
     return with_turns(record.recipe, turns if step is None else [turn for turn in turns if turn.step <= step])
 
 
-def read_turns(path: Path) -> list[Turn]:
-    """Turns in a run's file, oldest first, done or still to come; what is damaged there is left out."""
-    found = read_json(Path(path) / TURNS).get("turns")
+@dataclass(frozen=True)
+class Plan:
+    """What stands in a run's file: what was turned or is to be turned again, and where the run shall end or wait.
+
+    Attributes
+    ----------
+    turns
+        Oldest first, done or still to come.
+    stop, hold
+        Step at which a replay stops, and at which a rewound run holds; None where it goes on.
+    rewound
+        Of a rewind that the log does not tell of yet: ``to`` and ``from``, steps.
+    """
+
+    turns: tuple[Turn, ...] = ()
+    stop: int | None = None
+    hold: int | None = None
+    rewound: dict[str, int] | None = None
+
+
+def read_plan(path: Path) -> Plan:
+    """The plan of a run; empty where there is none, and what is damaged in it is left out."""
+    content = read_json(Path(path) / TURNS)
+    found = content.get("turns")
     turns = [_read_turn(each) for each in found] if isinstance(found, list) else []
-    return [turn for turn in turns if turn is not None]
+    stop, hold, rewound = (content.get(name) for name in ("stop", "hold", "rewound"))
+    return Plan(
+        tuple(turn for turn in turns if turn is not None),
+        stop if isinstance(stop, int) else None,
+        hold if isinstance(hold, int) else None,
+        rewound if isinstance(rewound, dict) and isinstance(rewound.get("to"), int) else None,
+    )
 
 
-def stop_of(path: Path) -> int | None:
-    """Step at which a replay stops; None where there is none."""
-    step = read_json(Path(path) / TURNS).get("stop")
-    return step if isinstance(step, int) and not isinstance(step, bool) else None
-
-
-def write_turns(path: Path, turns: Sequence[Turn], *, stop: int | None = None) -> None:
-    """Write a run's turns, oldest first, so that a kill leaves the old ones or the new."""
-    content: dict[str, Any] = {"turns": [dataclasses.asdict(turn) for turn in turns]}
-    write_json(Path(path) / TURNS, content | ({} if stop is None else {"stop": stop}))
+def write_plan(path: Path, plan: Plan) -> None:
+    """Write a run's plan so that a kill leaves the old one or the new."""
+    content = {name: value for name, value in dataclasses.asdict(plan).items() if value is not None}
+    write_json(Path(path) / TURNS, content)
 
 
 def _read_turn(found: Any) -> Turn | None:

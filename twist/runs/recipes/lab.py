@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from twist.runs.config import NetworkConfig, ObjectiveConfig, OptimConfig, Recipe, RecordConfig
+from twist.runs.config import ComputeConfig, NetworkConfig, ObjectiveConfig, OptimConfig, Recipe, RecordConfig
 from twist.runs.recipes.facts import RecipeFacts
 from twist.runs.recipes.small import digits
 
@@ -28,6 +28,7 @@ def lab() -> Recipe:
             warmup_epochs=1,
             final_learning_rate=1.0,
         ),
+        compute=ComputeConfig(precision="float32"),  # a trial of formats would delay the first step
         record=RecordConfig(
             diagnose_every_steps=10,
             snapshot_every_epochs=20,
