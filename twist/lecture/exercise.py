@@ -33,7 +33,7 @@ class Exercise:
     hint
         Where to look, without the answer.
     solution
-        Python that sets ``answer``; the hidden cell of the notebook holds it.
+        Python that sets ``answer``; the folded cell of the notebook holds it below ``# Solution: click to open``.
     why
         What a right answer shows, in a sentence or two; said with it.
     mistakes
