@@ -481,7 +481,7 @@ function labEntropyRing(/** @type {number} */ share) {
 
 /** What a reader of the picture must know. */
 function labSimplexCaption(/** @type {number} */ numClasses, noun = "sample") {
-  if (numClasses === 3) return `Every dot is a ${noun}; a corner is a class it is sure of, the middle is “cannot tell”.`;
+  if (numClasses === 3) return `Every dot is a ${noun}; a corner: sure of a class; the middle: cannot tell.`;
   if (numClasses === 2) return `Every dot is a ${noun}, between its two classes.`;
   return `Every dot is a ${noun}. ${numClasses} classes lie on a circle: a dot in the middle may be undecided, or ` +
     "torn between opposite corners.";
