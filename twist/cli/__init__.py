@@ -8,7 +8,19 @@ from __future__ import annotations
 import argparse
 import sys
 
-from twist.cli import apps, assigning, estimating, evaluating, handover, keeping, labeling, looking, sweeping, training
+from twist.cli import (
+    apps,
+    assigning,
+    estimating,
+    evaluating,
+    handover,
+    keeping,
+    labeling,
+    looking,
+    sweeping,
+    training,
+    turning,
+)
 from twist.cli.command import INTERRUPTED, USER_ERROR
 from twist.runs.config import ConfigError
 from twist.runs.store import RecordError
@@ -43,6 +55,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"twist {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for room in (training, estimating, looking, evaluating, assigning, labeling, keeping, apps, sweeping, handover):
+    for room in (
+        training,
+        turning,
+        estimating,
+        looking,
+        evaluating,
+        assigning,
+        labeling,
+        keeping,
+        apps,
+        sweeping,
+        handover,
+    ):
         room.add_commands(commands)
     return parser

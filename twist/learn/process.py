@@ -117,6 +117,7 @@ class Requests:
             id=str(request.get("id", path.stem))[:100],
             operation=str(operation)[:100],
             accepted=not problem,
+            **({"held": True} if self.hold else {}),
             **({"reason": problem[:1000]} if problem else {}),
         )
         path.unlink(missing_ok=True)

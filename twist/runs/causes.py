@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -30,8 +31,18 @@ class Cause(NamedTuple):
 
 
 def causes(facts: Facts, *suspects: Callable[[Facts], Iterator[Cause]]) -> list[Cause]:
-    """What the suspects have to say of a run, in their order."""
-    return [cause for suspect in suspects for cause in suspect(facts)]
+    """What the suspects have to say of a run, in their order; of a knob turned while it trained, when and from what."""
+    return [_as_turned(cause, facts) for suspect in suspects for cause in suspect(facts)]
+
+
+def _as_turned(cause: Cause, facts: Facts) -> Cause:
+    sentence = cause.sentence
+    for name, (step, before) in facts.turned.items():
+        was = f"{before:g}" if isinstance(before, int | float) else ", ".join(f"{each:g}" for each in before or ())
+        if (said := re.match(rf"{re.escape(name)} (?:is|begins at) [^\s:,]+", sentence)) is not None:
+            end = said.end()
+            sentence = f"{sentence[:end]} (turned from {was} at step {step:,}){sentence[end:]}"
+    return cause._replace(sentence=sentence)
 
 
 def no_sharpness(facts: Facts) -> Iterator[Cause]:

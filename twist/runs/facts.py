@@ -7,7 +7,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from twist.runs.config import Recipe
 from twist.runs.record import EPOCH_SAMPLES, RunRecord, epoch_file
 from twist.runs.shortcuts import Shortcut, image_statistics, shortcut_at
 from twist.runs.store import RecordError, read_json
+from twist.runs.turns import acted_by, newest_values, turns_of, with_turns
 
 LOSS_TERMS = ("train/total", "train/consistency", "train/sharpness", "train/diversity")
 ENDS_A_RUN = (*LOSS_TERMS, "train/gradient_norm", "train/extra")
@@ -69,6 +70,9 @@ class Facts:
         Steps of the snapshots so far, that of the untrained network left out.
     shortcut_of
         What light explains of the assignment at such a step, worked out when a rule asks.
+    turned
+        Of every knob that was turned while it trained: the step, and the value before. Medians, snapshots and agreement
+        are of the steps since the newest turn, and ``recipe`` is the one that was then in force.
     """
 
     step: int
@@ -97,6 +101,7 @@ class Facts:
     nonfinite: tuple[str, ...]
     trained_snapshots: tuple[int, ...]
     shortcut_of: Callable[[int], Shortcut | None]
+    turned: dict[str, tuple[int, Any]] = field(default_factory=dict)
 
     @property
     def information(self) -> float:
@@ -131,6 +136,8 @@ class Timeline:
 
     def __init__(self, record: RunRecord):
         self.record, self.recipe = record, record.recipe
+        self._turns = turns_of(record)
+        self._recipe_after = functools.cache(lambda count: with_turns(self.recipe, self._turns[:count]))
         table, snapshots = record.metrics(), record.snapshot_metrics()
         self.steps = table.index.to_numpy(np.int64)
         self._columns = {name: _numbers(table, name) for name in table.columns if name.startswith("train/")}
@@ -155,13 +162,15 @@ class Timeline:
         """The facts at a step; none means the newest."""
         newest = step is None or step >= self.last_step
         now = self.last_step if step is None else min(step, self.last_step)
-        recipe, objective = self.recipe, self.recipe.objective
+        turns = acted_by(self._turns, now)
+        recipe = self._recipe_after(len(turns))
+        objective = recipe.objective
         num_classes = recipe.network.num_classes
         batch_size = int(self._start.get("batch_size", recipe.optim.batch_size))
         first = [value for step, value in self._first if step <= now]
         snapshots = [each for each in self._on_disk if each <= now]
         told = self._num_watch == 0 or self._num_watch >= FEWEST_WATCHED
-        trained = tuple(each for each in snapshots if each > 0 and told)
+        trained = tuple(each for each in snapshots if each > self._turned_before(now) and told)
         return Facts(
             step=now,
             total_steps=self._start.get("total_steps"),
@@ -189,7 +198,12 @@ class Timeline:
             nonfinite=(*self._losses.broken_at(now), *self._snapshots_logged.broken_at(now)),
             trained_snapshots=trained,
             shortcut_of=self._shortcut_of,
+            turned=newest_values(turns),
         )
+
+    def _turned_before(self, now: int) -> int:
+        """Step of the newest turn that acted by now; 0 without one."""
+        return max((turn.step for turn in acted_by(self._turns, now)), default=0)
 
     def _column(self, name: str) -> np.ndarray:
         return self._columns.get(name, np.full(len(self.steps), math.nan))
@@ -200,7 +214,8 @@ class Timeline:
 
     def _median(self, name: str, now: int) -> float:
         """Median over the last steps; the newest number where that window holds none, as of numbers seldom recorded."""
-        begin, count = (self._seen(self.steps, step) for step in ((1 - WINDOW_SHARE) * now, now))
+        first = max((1 - WINDOW_SHARE) * now, self._turned_before(now))
+        begin, count = (self._seen(self.steps, step) for step in (first, now))
         values = self._column(name)[:count]
         recent = values[begin:]
         recent = recent[np.isfinite(recent)]
@@ -210,6 +225,9 @@ class Timeline:
 
     def _watch_at(self, now: int) -> dict[str, float]:
         count = self._seen(self._snapshot_steps, now)
+        turned = self._turned_before(now)
+        if count and turned and self._snapshot_steps[count - 1] <= turned:
+            return {}
         newest = {name: values[count - 1] for name, values in self._snapshots.items()} if count else {}
         return {name: float(value) for name, value in newest.items() if np.isfinite(value)}
 
@@ -223,7 +241,9 @@ class Timeline:
         count = self._seen(self._snapshot_steps, now)
         if count > 1 and self._num_watch >= ENOUGH_VISITED:
             of_visits = self._snapshots.get("watch/agreement", np.full(count, math.nan))[count - 1]
-            if np.isfinite(of_visits) and now - self._snapshot_steps[count - 2] <= FRESH_SHARE * now:
+            since = self._snapshot_steps[count - 2]
+            fresh = now - since <= FRESH_SHARE * now and since >= self._turned_before(now)
+            if np.isfinite(of_visits) and fresh:
                 return float(of_visits)
         return self._median("train/agreement", now)
 

@@ -281,6 +281,29 @@ class Run:
         write_json(self.path / "control" / f"{identity}.json", {"id": identity, "operation": operation, **fields})
         return identity
 
+    def answer_to(self, identity: str, timeout_s: float = 30.0) -> dict[str, Any]:
+        """The event with which the trainer answered a request: ``accepted``, its ``step``, and a ``reason`` if not.
+
+        Raises
+        ------
+        ConfigError
+            When the run ended before it answered.
+        TimeoutError
+            When it has not answered in time; the request stays.
+        """
+        deadline, last_look = time.monotonic() + timeout_s, False
+        while True:
+            self.record.poll()
+            for event in reversed(self.record.events):
+                if event["kind"] == "request" and event.get("id") == identity:
+                    return event
+            if last_look:
+                raise ConfigError(f"run {self.name} is {self.status}: it ended before it answered")
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name} has not answered in {timeout_s:.0f} s; it is {self.status}")
+            last_look = not self.status.alive  # what it wrote last is still to be read
+            time.sleep(0.02)
+
     def stop(self, *, wait: bool = True, timeout_s: float = 120.0) -> Status:
         """Checkpoint and end the training process; `resume` goes on exactly where it was."""
         if self.status.alive:

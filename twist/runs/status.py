@@ -154,18 +154,21 @@ def logged_progress(path: Path, attempt: int) -> dict[str, Any]:
         facts["log_age"] = max(0.0, time.time() - segment.stat().st_mtime)
     except OSError:
         return facts
-    images_per_step = 0
+    images_per_step, newest, steps_per_epoch = 0, None, 0
     for line in head.split(b"\n"):
         event = parse_line(line)
         if event and event["kind"] == "start":
             facts["total_steps"] = event.get("total_steps", 0)
             facts["step"] = event.get("from_step", 0)
-            images_per_step = event.get("batch_size", 0)
+            images_per_step, steps_per_epoch = event.get("batch_size", 0), event.get("steps_per_epoch", 0)
             break
     for line in reversed(tail.split(b"\n")):
         event = parse_line(line)
         if event is None:
             continue
+        newest = event.get("step", 0) if newest is None else newest
+        if event["kind"] == "request" and event.get("held"):  # the line that says so may lie far behind
+            facts["last_kind"] = facts["last_kind"] or "hold"
         if event["kind"] in ("start", "hold", "continue", "metrics", "snapshot"):
             facts["last_kind"] = facts["last_kind"] or event["kind"]
         if event["kind"] == "metrics":
@@ -173,5 +176,7 @@ def logged_progress(path: Path, attempt: int) -> dict[str, Any]:
             speed = facts["images_per_s"] = event.get("train/images_per_s")
             if speed and images_per_step:
                 facts["eta_s"] = (facts["total_steps"] - event["step"]) * images_per_step / speed
-            break
+            return facts
+    if facts["last_kind"] is not None and newest and steps_per_epoch:  # many requests since the newest metrics
+        facts["step"], facts["epoch"] = newest, newest / steps_per_epoch
     return facts

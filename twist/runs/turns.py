@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from twist.runs.store import read_json, write_json
 #: File of a run folder with its turns, and the step at which a replay stops.
 TURNS = "turns.json"
 MOST_STEPS = 1_000_000
+#: Steps within which turns of one field are one pull at its dial.
+ONE_PULL = 25
 
 _VIEWS = (
     *("crop_scale", "crop_ratio", "flip_probability", "rotation_degrees", "shift", "zoom", "shear_degrees", "stretch"),
@@ -145,6 +147,31 @@ def turns_of(record: RunRecord) -> list[Turn]:
         return []
     newest = max((event.get("step", 0) for event in record.events), default=-1)
     return [turn for turn in planned if turn.step <= newest]
+
+
+def acted_by(turns: Iterable[Turn], step: int) -> list[Turn]:
+    """Those of the turns that the numbers of a step were made with: a turn acts from the step after it."""
+    return [turn for turn in turns if turn.step < step]
+
+
+def newest_values(turns: Sequence[Turn]) -> dict[str, tuple[int, Any]]:
+    """For every turned field the step of its last turn, and the value before; pulls in quick succession are one turn.
+
+    Examples
+    --------
+    >>> pulls = [Turn(9, {"optim.learning_rate": 0.1}, {"optim.learning_rate": 1.0})]
+    >>> pulls += [Turn(10, {"optim.learning_rate": 0.0}, {"optim.learning_rate": 0.1})]
+    >>> newest_values(pulls)
+    {'optim.learning_rate': (10, 1.0)}
+    """
+    found: dict[str, tuple[int, Any]] = {}
+    for turn in turns:
+        for name in turn.changes:
+            before = turn.before.get(name)
+            if name in found and turn.step - found[name][0] <= ONE_PULL:
+                before = found[name][1]
+            found[name] = (turn.step, before)
+    return found
 
 
 def recipe_at(record: RunRecord, step: int | None = None) -> Recipe:

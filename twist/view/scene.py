@@ -11,6 +11,7 @@ from twist.runs.config import ConfigError
 from twist.runs.folders import find_run
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
+from twist.runs.turns import recipe_at
 from twist.view.theme import escape
 
 
@@ -63,7 +64,7 @@ class Scene:
     @classmethod
     def of(cls, record: RunRecord) -> Scene:
         """The scene of a run, as of the record's last poll."""
-        recipe, start = record.recipe, record.last("start") or {}
+        recipe, start = recipe_at(record), record.last("start") or {}
         try:
             watch = record.watch()
         except RecordError:  # the curves do not need them; who shows the images says what is wrong
