@@ -86,7 +86,7 @@ EXERCISES = (
             },
         ),
         hint="What can a stroke and the whole digit agree on, if the stroke occurs in every digit?",
-        solution="answer = 'uniform'",
+        solution='answer = "uniform"',
         why="What a piece does not show, nobody can agree on. The cheapest way to agree is to say nothing.",
         mistakes=("healthy", "one-class", "noise", "collapse"),
     ),
@@ -113,7 +113,7 @@ EXERCISES = (
             },
         ),
         hint="A curve of the training batch depends on what the batch shows. What does self_label.crop_scale do?",
-        solution="answer = 'views'",
+        solution='answer = "views"',
         why="The same quantity on other data is another curve: crops of 14 to 100 % came in with the stage. Compare "
         "numbers of the watch images, which are never augmented.",
         mistakes=("network", "labels", "nothing"),
