@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,9 +15,9 @@ from twist.runs.status import ALIVE, read_status
 from twist.runs.store import RecordError, write_atomic
 from twist.runs.watched import Watch
 from twist.view.browser import ALONE, script, style
-from twist.view.explorer_tables import base64_of
 from twist.view.lesson_images import images_table
 from twist.view.lesson_notes import notes_html, question_html
+from twist.view.lesson_page import page_html
 from twist.view.lesson_tables import (
     Frames,
     chosen_rows,
@@ -56,11 +55,6 @@ _SCRIPT = script(
     "lesson",
 )
 _STYLE = style("base", "lesson")
-#: Scripts and styles of this file only: nothing can be fetched, sent, framed or submitted.
-POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
-    "base-uri 'none'; form-action 'none'"
-)
 
 
 class _Shown(NamedTuple):
@@ -109,26 +103,57 @@ def write_lesson(
         ...
         twist.write_lesson(run, "collapse.html", title="What if nothing asks for sharpness?")
     """
+    given = list(runs) if isinstance(runs, list | tuple) else [runs]
+    if given == [TOY]:
+        return write_toy_lesson(path, title=title, notes=notes)
+    if not 1 <= len(given) <= _MOST_RUNS:
+        raise ConfigError(f"a lesson shows one run, or two side by side: {len(given)} are given")
+    if any(isinstance(each, str) and each == TOY for each in given):
+        raise ConfigError("the toy is a lesson of its own, with two panes if you like: give it alone")
     told = _read_notes(notes)
-    if isinstance(runs, str) and runs == TOY:
-        page, target = toy_html(title=title, notes=told), Path("toy.html") if path is None else Path(path)
-    else:
-        given = list(runs) if isinstance(runs, list | tuple) else [runs]
-        if not 1 <= len(given) <= _MOST_RUNS:
-            raise ConfigError(f"a lesson shows one run, or two side by side: {len(given)} are given")
-        if TOY in [each for each in given if isinstance(each, str)]:
-            raise ConfigError("the toy is a lesson of its own, side by side in itself: give it alone")
-        records = [RunRecord(run_path(each)) for each in given]
-        for record in records:
-            record.poll()
-        page = lesson_html(records, title=title, notes=told)
-        target = records[0].path / "lesson.html" if path is None else Path(path)
+    records = [RunRecord(run_path(each)) for each in given]
+    for record in records:
+        record.poll()
+    page = lesson_html(records, title=title, notes=told)
+    return _write(records[0].path / "lesson.html" if path is None else Path(path), page)
+
+
+def write_toy_lesson(
+    path: Path | str | None = None,
+    *,
+    title: str = "",
+    notes: Path | str | None = None,
+    start: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write the lab of points in the plane as one HTML file: it trains in any browser, without kernel and network.
+
+    Parameters
+    ----------
+    path
+        The file to write; none means ``toy.html`` here.
+    title, notes
+        As of `write_lesson`.
+    start
+        What is set up, see `twist.view.toy_page.toy_html`; the page's address can say otherwise.
+
+    Raises
+    ------
+    ConfigError
+        When the notes cannot be read, or the file cannot be written.
+    """
+    told = _read_notes(notes)
+    page = toy_html(title=title, notes=notes_html(told) if told else "", start=start)
+    return _write(Path("toy.html") if path is None else Path(path), page)
+
+
+def _write(target: Path, page: str) -> Path:
     target = target.expanduser()
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(target, page.encode())
     except OSError as error:
-        raise ConfigError(f"the lesson cannot be written to {target}: {error.strerror or error}; give another file") from error
+        reason = error.strerror or error
+        raise ConfigError(f"the lesson cannot be written to {target}: {reason}; give another file") from error
     return target
 
 
@@ -175,29 +200,12 @@ def lesson_html(records: Sequence[RunRecord], *, title: str = "", notes: str = "
     again = "twist export-lesson " + " ".join(record.name for record in records)
     return page_html(
         title,
-        script_text=_SCRIPT,
-        style_text=_STYLE,
+        draw=f'{_SCRIPT}{ALONE}\nrenderAlone(document.getElementById("lesson"));\n',
+        look=_STYLE,
         values=values,
         below=f'<article class="lesson-notes">{heading}{told}</article>' if told else "",
         footer=f"{lines}<p>This file is complete: it asks nothing of the network. Made by "
         f"<code>{text(again)}</code>.</p>",
-    )
-
-
-def page_html(title: str, *, script_text: str, style_text: str, values: Any, below: str, footer: str) -> str:
-    """A page of its own around a widget's script: it draws from its JSON, and reaches nothing."""
-    # "<" never appears: a label named "</script>" ends nothing
-    data = json.dumps(values, default=base64_of, allow_nan=False).replace("<", "\\u003c")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{text(title)} · twist</title>\n<style>{style_text}</style>\n</head>\n"
-        f'<body class="lesson-page">\n<main id="lesson"><script type="application/json">{data}</script></main>\n'
-        '<noscript><p class="lesson-noscript">A script inside this file draws it: allow it to run.</p></noscript>\n'
-        f'<div class="twist lesson-below">{below}<footer>{footer}</footer></div>\n'
-        f'<script type="module">{script_text}{ALONE}\nrenderAlone(document.getElementById("lesson"));</script>\n'
-        "</body>\n</html>\n"
     )
 
 
@@ -284,7 +292,9 @@ def _questions(records: Sequence[RunRecord], runs: Sequence[dict[str, Any]]) -> 
             until = run["newest"] if then is None else then["step"]
             late = [each for each in run["verdicts"] if turn["step"] < each["step"] <= until][-1:]
             answer = f"By step {late[0]['step']:,}: {late[0]['title']}. {late[0]['sentence']}" if late else ""
-            asked.append((f"{who}At step {turn['step']:,} somebody turns a knob: {turn['words']}. What follows?", answer))
+            asked.append(
+                (f"{who}At step {turn['step']:,} somebody turns a knob: {turn['words']}. What follows?", answer)
+            )
     return "".join(question_html(question, answer) for question, answer in asked[:_MOST_QUESTIONS])
 
 
@@ -321,6 +331,4 @@ def _is_experiment(record: RunRecord, knobs: dict[str, Any]) -> bool:
         return False
     base = lab()
     fields = {name for each in EXPERIMENTS for name in each.digits if name != "views.strength"}
-    return all(
-        field_value(record.recipe, name) == knobs.get(name, field_value(base, name)) for name in fields
-    )
+    return all(field_value(record.recipe, name) == knobs.get(name, field_value(base, name)) for name in fields)

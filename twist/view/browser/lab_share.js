@@ -10,7 +10,8 @@
  * @typedef {{experiment?: string, knobs: Record<string, number | string>}} SharedPane  Knobs by field name, those that
  *   differ from the experiment's.
  * @typedef {{data?: string, seed?: number, hide: string[], points?: number[][], panes: SharedPane[]}} SharedLab  `hide`
- *   names controls that are left away; `points` are those drawn by hand, [x, y, view group or 0], within -2..2.
+ *   names controls that are left away; `points` are those drawn by hand, [x, y] within
+ *   -2..2.
  */
 
 /** Word in the link -> knob, and what it may be. */
@@ -80,19 +81,19 @@ function knobFromText({ low, high, whole, among }, text) {
   return value >= low && value <= high && (!whole || Number.isInteger(value)) ? value : undefined;
 }
 
-/** Points as text that needs no escape: three bytes each. */
+/** Points as text that needs no escape: two bytes each. */
 function pointsToText(/** @type {number[][]} */ points) {
   const byte = (x) => Math.round(Math.min(1, Math.max(0, x / (2 * LAB_POINT_REACH) + 0.5)) * 255);
-  const bytes = points.slice(0, LAB_MOST_POINTS).flatMap(([x, y, group = 0]) => [byte(x), byte(y), group & 255]);
+  const bytes = points.slice(0, LAB_MOST_POINTS).flatMap(([x, y]) => [byte(x), byte(y)]);
   return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
 }
 
 /** The points of such a text; undefined where it holds none. */
 function pointsFromText(/** @type {string} */ text) {
-  if (!/^[\w-]+$/.test(text) || text.length > 4 * LAB_MOST_POINTS || text.length % 4 === 1) return undefined;
+  if (!/^[\w-]+$/.test(text) || text.length > 3 * LAB_MOST_POINTS || text.length % 4 === 1) return undefined;
   const bytes = Array.from(atob(text.replaceAll("-", "+").replaceAll("_", "/")), (each) => each.charCodeAt(0));
   const place = (byte) => (byte / 255 - 0.5) * 2 * LAB_POINT_REACH;
   const points = [];
-  for (let k = 0; k + 2 < bytes.length; k += 3) points.push([place(bytes[k]), place(bytes[k + 1]), bytes[k + 2]]);
+  for (let k = 0; k + 1 < bytes.length; k += 2) points.push([place(bytes[k]), place(bytes[k + 1])]);
   return points.length ? points : undefined;
 }
