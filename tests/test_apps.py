@@ -21,7 +21,8 @@ from twist.runs.config import ConfigError
 
 
 def test_every_app_is_one_cell_of_a_clone():
-    assert {path.stem for path in (Path(twist.__file__).parents[1] / "apps").glob("*.ipynb")} == set(APPS)
+    notebooks = {path.name for path in (Path(twist.__file__).parents[1] / "apps").glob("*.ipynb")}
+    assert notebooks == {notebook_of(name).name for name in APPS} and len(notebooks) == len(APPS)
     for name in APPS:
         book = json.loads(notebook_of(name).read_text("utf-8"))
         (cell,) = book["cells"]
@@ -56,6 +57,8 @@ def test_a_run_that_is_not_there_and_a_run_for_an_app_of_all_runs_are_refused(tm
     assert "gone" in capsys.readouterr().err
     assert main(["app", "compare", "here", "--no-browser"]) == 2
     assert "leave 'here' out" in capsys.readouterr().err
+    assert main(["app", "compare", "--data", "toy", "--no-browser"]) == 2
+    assert "--data toy is for the app lab" in capsys.readouterr().err
 
 
 def test_a_server_is_found_past_a_proxy_and_not_where_none_answers(monkeypatch):

@@ -28,7 +28,10 @@ APPS = {
     "compare": "put runs side by side, and keep them in order",
     "views": "ask the network about two views of an image",
     "launch": "set up a run and start it",
+    "lab": "turn knobs while it trains, and see it collapse or not",
 }
+#: Notebooks that are called otherwise than their app.
+_NOTEBOOKS = {"lab": "collapse_lab"}
 #: With a run these apps open at it; the others do not take one.
 OF_A_RUN = ("monitor", "classes", "views")
 _LONGEST_START_S = 60.0
@@ -40,6 +43,9 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     app = add_command(commands, "app", _app, "show a view as a page of its own, without a notebook")
     app.add_argument("name", choices=APPS, help=what)
     add_run(app)
+    app.add_argument(
+        "--data", choices=("toy", "digits"), help="lab: points in the plane, or digits in a process of their own"
+    )
     app.add_argument("--port", default="0", metavar="N", help="port on 127.0.0.1; any free one when left out")
     app.add_argument("--theme", choices=("light", "dark"), default="light", help="lighting of the page")
     app.add_argument("--no-browser", action="store_true", help="print the address, open nothing")
@@ -53,6 +59,8 @@ def _app(options: argparse.Namespace) -> int:
         if options.name not in OF_A_RUN:
             raise ConfigError(f"the app {options.name} shows all runs: leave {options.run!r} out")
         options.run = str(find_run(options.run).resolve())
+    if options.data and options.name != "lab":
+        raise ConfigError(f"--data {options.data} is for the app lab: leave it out for {options.name}")
     port, token = port_of(options.port), secrets.token_urlsafe(24)
     notebook = notebook_of(options.name)
     with tempfile.TemporaryDirectory(prefix="twist-app-") as folder:
@@ -62,6 +70,7 @@ def _app(options: argparse.Namespace) -> int:
             **os.environ,
             "TWIST_RUNS": str(Path(runs_root()).resolve()),
             "TWIST_RUN": options.run,
+            **({"TWIST_LAB": options.data} if options.data else {}),
             "JUPYTER_PATH": _before("JUPYTER_PATH", str(Path(twist.__file__).parent / "view")),  # our page's template
             "JUPYTER_CONFIG_PATH": _before("JUPYTER_CONFIG_PATH", folder),
         }
@@ -95,11 +104,11 @@ def _before(variable: str, folder: str) -> str:
 
 def notebook_of(name: str) -> Path:
     """The notebook of an app: beside the package where it was installed, in ``apps`` of a clone."""
-    home = Path(twist.__file__).parent
+    home, file = Path(twist.__file__).parent, f"{_NOTEBOOKS.get(name, name)}.ipynb"
     for folder in (home / "apps", home.parent / "apps"):
-        if (found := folder / f"{name}.ipynb").is_file():
+        if (found := folder / file).is_file():
             return found
-    raise ConfigError(f"the notebook apps/{name}.ipynb is missing: install twist again, or run it from a clone")
+    raise ConfigError(f"the notebook apps/{file} is missing: install twist again, or run it from a clone")
 
 
 def voila_command(notebook: Path, port: int, theme: str) -> list[str]:
