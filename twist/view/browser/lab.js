@@ -67,7 +67,8 @@
 /** What a teacher can hide; besides these every knob, by its field name. A short name may stand for several. */
 const LAB_HIDEABLE = { knobs: [], sentence: [], experiments: [], regions: [], simplex: [], plane: [], play: [],
   back: [], step: [], reset: [], undo: ["undo", "rewind"], speed: [], arrows: [], data: [], seed: [], beside: [],
-  share: [], numbers: [], captions: [], weights: LAB_LIVE.slice(0, 3).map((knob) => knob.field), consistency: [LAB_LIVE[0].field],
+  share: [], numbers: [], captions: [], weights: LAB_LIVE.slice(0, 3).map((knob) => knob.field),
+  consistency: [LAB_LIVE[0].field],
   sharpness: [LAB_LIVE[1].field], diversity: [LAB_LIVE[2].field], temperature: [LAB_LIVE[3].field],
   rate: [LAB_LIVE[4].field], views: [LAB_LIVE[5].field], norm: [LAB_FROM_START[0].field],
   classes: [LAB_FROM_START[1].field], batch: [LAB_FROM_START[2].field],
@@ -115,7 +116,8 @@ class LabView {
     this.active = this.panes[0];
     this.#letters();
     this.refresh();
-    if (start.play !== false && !this.panes.some((pane) => pane.quiz.asking)) this.play();
+    const goesOn = this.panes.some((pane) => pane.bench.continues); // another view has it play or pause already
+    if (start.play !== false && !goesOn && !this.panes.some((pane) => pane.quiz.asking)) this.play();
   }
 
   get kind() {
@@ -158,13 +160,13 @@ class LabView {
       refreshed: (from) => this.#refreshed(from),
       showArrows: (shown) => this.showArrows(shown),
     }, this.hidden);
-    pane.quiz = new LabQuiz(pane.question, pane.answer, Object.keys(LAB_EXPECTATIONS), () => this.#begin(pane));
+    pane.quiz = new LabQuiz(pane, Object.keys(LAB_EXPECTATIONS), () => this.#begin(pane));
     pane.experiment = state.experiment ?? "";
     bench.setSpeed?.(LAB_TOY_SPEEDS[this.speed ?? "normal"]);
     this.panes.push(pane);
     this.grid.append(pane.node);
     const asked = this.named(pane.experiment);
-    if (asked) this.#ask(pane, asked);
+    if (asked && !bench.continues) this.#ask(pane, asked);
   }
 
   /** Letters and ghosts: only two panes need them. */
@@ -369,7 +371,11 @@ class LabView {
       this.panes.forEach(({ bench }) => bench.restart({ "data.source": data }));
       if (playing && data !== "drawn") this.#go();
     }
-    if (other) this.#go();
+    if (other) {
+      this.#go();
+      this.options.model?.set("data", this.kind);
+      this.options.model?.save_changes();
+    }
     this.changed();
   }
 
@@ -387,6 +393,7 @@ class LabView {
   showArrows(/** @type {boolean} */ shown) {
     this.arrows = shown && !this.hidden.has("arrows");
     for (const pane of this.panes) {
+      if (this.arrows && !pane.arrows) pane.spread = null; // others are worth looking at by now
       pane.arrows = this.arrows;
       pane.refresh();
     }
@@ -475,9 +482,9 @@ class LabNumbers {
     this.body.replaceChildren(...panes.filter((pane) => pane.bench.frame).map((pane) => {
       const { frame, knobs, defaults = {} } = pane.bench;
       const share = [...pane.simplex.picture.shares].map((each) => percent(each)).join(", ");
-      const facts = [["step", count(frame.step)], ["consistency", nats(frame.consistency)],
-        ["sharpness H(Y|X)", nats(frame.sharpness)], ["diversity H(Y)", nats(frame.diversity)],
-        ["information I = H(Y) − H(Y|X)", nats(frame.diversity - frame.sharpness)], ["loss", nats(frame.total)],
+      const facts = [["step", count(frame.step)], ["consistency", labNats(frame.consistency)],
+        ["sharpness H(Y|X)", labNats(frame.sharpness)], ["diversity H(Y)", labNats(frame.diversity)],
+        ["information I = H(Y) − H(Y|X)", labNats(frame.diversity - frame.sharpness)], ["loss", labNats(frame.total)],
         ["views agree", percent(frame.agreement)], ["classes in use (perplexity)",
           `${frame.classPerplexity.toFixed(1)} of ${frame.numClasses}`], ["samples per class", share],
         ["log C", nats(Math.log(frame.numClasses))],
@@ -514,8 +521,10 @@ function render({ model, el }) {
   const digits = model.get("data") === "digits";
   const own = Object.fromEntries(Object.entries(model.get("knobs") ?? {}).filter(([name]) => !LAB_OWN.has(name)));
   const pane = { experiment: model.get("experiment") || undefined, knobs: own };
-  const view = renderLab(el, {
-    benches: digits ? { digits: (options) => new DigitsBench(model, options) } : { toy: labToyBench },
+  let view = /** @type {LabView | null} */ (null);
+  const say = (/** @type {string} */ words) => view?.controls.say(words);
+  view = renderLab(el, {
+    benches: { digits: (options) => new DigitsBench(model, { ...options, say }), toy: labToyBench },
     experiments: model.get("experiments") ?? [],
     hide: model.get("hide") ?? [],
     start: { data: digits ? "digits" : "blobs", seed: model.get("seed") ?? 0, hide: [],

@@ -8,31 +8,36 @@
 
 const LAB_MOST_ARROWS = 9;
 
+/** Pixels between two arrows of one sample that point the same way, and from its middle to where they begin. */
+const LAB_ARROW_LANE = 4.5;
+const LAB_ARROW_BEGIN = 8;
+
 /** Draw the arrows over a simplex. */
 function labDrawArrows(pen, /** @type {LabSimplex} */ simplex, { rows, terms }) {
   const inks = /** @type {Inks} */ (simplex.inks);
   const numClasses = simplex.scene?.numClasses ?? 0;
-  const scale = labArrowScale(simplex);
   for (let k = 0; k < Math.min(rows.length, LAB_MOST_ARROWS); k++) {
-    const [x0, y0] = simplex.dot(rows[k]);
-    if (Number.isNaN(x0)) continue;
-    for (const [name, moves] of Object.entries(terms)) {
+    const [x, y] = simplex.dot(rows[k]);
+    if (Number.isNaN(x)) continue;
+    Object.entries(terms).forEach(([name, moves], lane) => {
       const [dx, dy] = simplex.place(moves, k * numClasses);
-      const length = Math.hypot(dx, dy) * scale;
-      if (!(length > 3)) continue;
-      const shown = Math.min(length, 64);
-      const [x1, y1] = [x0 + (dx * scale * shown) / length, y0 + (dy * scale * shown) / length];
-      labArrow(pen, x0, y0, x1, y1, { color: inks.paper, width: 5, head: 9 });
-      labArrow(pen, x0, y0, x1, y1, { color: inks.dark ? LAB_TERMS[name].light : LAB_TERMS[name].color,
-        dash: LAB_TERMS[name].dash, width: 2.4, head: 7 });
-    }
-    labNumberDisc(pen, inks, x0, y0, k + 1);
+      const length = labArrowLength(Math.hypot(dx, dy), simplex.radius);
+      if (!(length > 4)) return;
+      const [right, down] = [dx / Math.hypot(dx, dy), dy / Math.hypot(dx, dy)];
+      const side = (lane - 1) * LAB_ARROW_LANE;
+      const at = (way) => [x + right * way - down * side, y + down * way + right * side];
+      const [from, to] = [at(LAB_ARROW_BEGIN), at(LAB_ARROW_BEGIN + length)];
+      labArrow(pen, ...from, ...to, { color: inks.paper, width: 5, head: 10 });
+      labArrow(pen, ...from, ...to, { color: inks.dark ? LAB_TERMS[name].light : LAB_TERMS[name].color,
+        dash: LAB_TERMS[name].dash, width: 2.4, head: 8 });
+    });
+    labNumberDisc(pen, inks, x, y, k + 1);
   }
 }
 
-/** Pixels for a change of probability by 1: fixed, so that arrows of different moments can be compared. */
-function labArrowScale(/** @type {LabSimplex} */ simplex) {
-  return 1.2 * simplex.radius;
+/** Pixels of an arrow: they grow as the root of the pull, so that weak ones are seen beside strong ones. */
+function labArrowLength(/** @type {number} */ pull, /** @type {number} */ radius) {
+  return Math.min(0.55 * radius * Math.sqrt(pull), 0.5 * radius);
 }
 
 /** The number of a chosen sample, the same in all pictures. */

@@ -162,6 +162,11 @@ function labHatch(pen, color, { angle = Math.PI / 4, gap = 7, thick = 1, unit = 
   return pattern;
 }
 
+/** Nats; what rounds to zero has no sign. */
+function labNats(/** @type {number} */ value) {
+  return nats(Math.abs(value) < 0.005 ? 0 : value);
+}
+
 /** A text with the paper around it, so that it can be read over whatever lies there. */
 function labWrite(pen, text, x, y, { color, halo, size = 12, weight = 400, align = "left", base = "alphabetic" }) {
   pen.font = `${weight} ${size}px ${LAB_FONT}`;
@@ -225,7 +230,7 @@ class LabStamps {
     pen.setTransform(unit, 0, 0, unit, half, half);
     pen.fillStyle = label < 0 ? inks.quiet : LAB_COLORS[label % LAB_COLORS.length];
     pen.strokeStyle = inks.paper;
-    pen.lineWidth = 0.9;
+    pen.lineWidth = 0.7;
     if (asNumbers && label >= 0) {
       labShape(pen, 0, 0, 0, radius);
       pen.fill();

@@ -8,11 +8,11 @@
 
 /** What a person can expect of an experiment: the words of the verdict, and what they mean here. */
 const LAB_EXPECTATIONS = {
-  "healthy": "healthy: sure, and all classes used",
+  "healthy": "healthy: sure, all classes used",
   "uniform collapse": "uniform: nobody is sure",
   "one-class collapse": "one class takes all",
   "partial collapse": "a few classes take all",
-  "inconsistent views": "sure, but two views disagree",
+  "inconsistent views": "sure, but views disagree",
 };
 const LAB_REVEAL_MS = 1500; // so long must the verdict be what the experiment shows before the answer is told
 
@@ -36,7 +36,8 @@ class LabControls {
     this.speed.value = "normal";
     this.speed.hidden = hidden.has("speed");
     this.arrows = make("button", { type: "button", class: "twist-lab-toggle", "aria-pressed": "false", title: "Where " +
-      "each term alone would move a few samples; choose others with a click", onclick: () => on.arrows() },
+      "each term alone would move a few samples, longer the more it pulls (as the root); choose samples with a click",
+    onclick: () => on.arrows() },
     makeSvgNode("svg", { viewBox: "0 0 16 10", "aria-hidden": "true" }, makeSvgNode("path", { d: "M0 5h10M9 1l5 4-5 4",
       fill: "none", stroke: "currentColor", "stroke-width": "1.8" })), "Pulls");
     this.arrows.hidden = hidden.has("arrows");
@@ -121,13 +122,14 @@ class LabExperiments {
 /** A question before an experiment starts, and its answer when it shows. */
 class LabQuiz {
   /**
-   * @param {HTMLElement} question  @param {HTMLElement} answer  where they are written
+   * @param {{question: HTMLElement, answer: HTMLElement, reveal: HTMLElement, headline: HTMLElement}} nodes  where
+   *   they are written, the button that tells the answer early, and what all of them lie in
    * @param {string[]} kinds  verdicts that can be expected
    * @param {() => void} start
    */
-  constructor(question, answer, kinds, start) {
-    this.question = question;
-    this.answer = answer;
+  constructor({ question, answer, reveal, headline }, kinds, start) {
+    Object.assign(this, { question, answer, button: reveal, headline });
+    reveal.addEventListener("click", () => this.reveal());
     this.kinds = kinds;
     this.start = start;
     this.experiment = /** @type {LabExperiment | null} */ (null);
@@ -149,7 +151,7 @@ class LabQuiz {
       make("p", { class: "twist-lab-big" }, make("strong", { text: "Before you start: " }), experiment.question),
       make("div", { class: "twist-lab-chips", role: "group", "aria-label": "What do you expect?" },
         make("span", { class: "twist-facts", text: "I expect" }), ...this.chips, begin,
-        make("span", { class: "twist-facts", text: "or click in the plane where the point will end" })));
+        make("span", { class: "twist-facts twist-lab-hint", text: "or click in the plane where it will end" })));
     this.#show();
   }
 
@@ -188,19 +190,16 @@ class LabQuiz {
 
   #show() {
     const { experiment, expected } = this;
+    const told = experiment !== null && this.started && this.revealed;
     this.question.hidden = !this.asking;
-    this.answer.hidden = !experiment || !this.started;
-    this.question.parentElement?.classList.toggle("twist-lab-asks", this.asking);
-    if (!experiment || !this.started) return;
-    const right = expected === experiment.shows;
-    const said = expected ? `You expected: ${LAB_EXPECTATIONS[expected] ?? expected}.` : "";
-    if (this.revealed) {
-      const judged = expected ? (right ? "✓ As you expected. " : `✕ ${said} `) : "";
-      this.answer.replaceChildren(make("strong", { text: judged }), `${experiment.question} ${experiment.answer}` +
-        `${this.mark ? ` ${this.mark}` : ""}`);
-    } else {
-      this.answer.replaceChildren(said, " ", make("button", { type: "button", class: "twist-lab-reveal", text:
-        "Show the answer", onclick: () => this.reveal() }));
-    }
+    this.answer.hidden = !told;
+    this.button.hidden = !experiment || !this.started || this.revealed;
+    this.headline.classList.toggle("twist-lab-asks", this.asking);
+    this.headline.classList.toggle("twist-lab-told", told);
+    if (!told) return;
+    const said = expected ? `✕ You expected: ${LAB_EXPECTATIONS[expected] ?? expected}. ` : "";
+    const judged = expected === experiment.shows ? "✓ As you expected. " : said;
+    this.answer.replaceChildren(make("strong", { text: judged }), `${experiment.question} ${experiment.answer}` +
+      `${this.mark ? ` ${this.mark}` : ""}`);
   }
 }

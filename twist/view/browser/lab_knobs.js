@@ -71,10 +71,12 @@ class LabKnobs {
     const value = make("span", { class: "twist-lab-term-value", title: "The term now, in nats" });
     const fill = make("i", {});
     this.bars.set(term, { value, fill });
-    const node = make("fieldset", { class: `twist-lab-group twist-lab-term twist-lab-${term}` },
-      make("legend", {}, make("span", { class: "twist-lab-line", "aria-hidden": "true" }), knob.label),
-      make("span", { class: "twist-lab-now" }, make("span", { class: "twist-lab-bar" }, fill), value),
-      this.#slider(knob, "weight"));
+    const node = make("div", { class: `twist-lab-group twist-lab-term twist-lab-${term}`, role: "group", "aria-label":
+      `${knob.label}${this.owner}` },
+    make("div", { class: "twist-lab-term-head" }, make("span", { class: "twist-lab-line", "aria-hidden": "true" }),
+      make("strong", { text: knob.label }), make("span", { class: "twist-gap" }),
+      make("span", { class: "twist-lab-bar", "aria-hidden": "true" }, fill), value),
+    this.#slider(knob, "weight"));
     node.title = LAB_TERMS[term].words;
     return node;
   }
@@ -147,7 +149,7 @@ class LabKnobs {
   terms(/** @type {Record<string, number>} */ terms, /** @type {number} */ numClasses) {
     for (const [name, { value, fill }] of this.bars) {
       const now = terms[name];
-      value.textContent = Number.isFinite(now) ? `${now.toFixed(2)} nats` : "–";
+      value.textContent = Number.isFinite(now) ? labNats(now) : "–";
       fill.style.width = `${100 * clamp((now || 0) / Math.log(numClasses))}%`;
     }
   }

@@ -52,21 +52,24 @@ class LabPane {
     this.sign = make("span", { class: "twist-lab-sign", "aria-hidden": "true" });
     this.title = make("strong", { class: "twist-lab-verdict" });
     this.sentence = make("span", { class: "twist-lab-sentence" });
-    this.why = make("span", {});
+    this.why = make("span", { class: "twist-lab-why" });
     this.cure = make("span", { class: "twist-lab-cure" });
     this.spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
     this.message = make("p", { class: "twist-lab-message", role: "status" });
     this.answer = make("p", { class: "twist-lab-answer" });
-    this.step = make("span", { class: "twist-lab-step" });
+    this.step = make("span", { class: "twist-lab-at" });
     this.words = make("div", { class: "twist-lab-words" },
       make("p", { class: "twist-lab-big" }, this.sign, this.title, " ", this.sentence),
-      make("p", { class: "twist-lab-why" }, this.why, " ", this.cure), this.answer);
+      make("p", { class: "twist-lab-more" }, this.why, " ", this.cure), this.answer);
     this.question = make("div", { class: "twist-lab-question" });
-    this.headline = make("div", { class: "twist-lab-headline" }, this.badge, this.words, this.question, this.step);
+    this.reveal = make("button", { type: "button", class: "twist-lab-reveal", text: "Show the answer" });
+    this.headline = make("div", { class: "twist-lab-headline" }, this.badge, this.words, this.question,
+      make("div", { class: "twist-lab-side" }, this.step, this.reveal));
     this.knobs = new LabKnobs({ turn: (changes) => this.lab.turn(this, changes),
       restart: (changes) => this.lab.restart(this, changes) }, this.letter ? `, ${this.letter}` : "");
     this.pictures = make("div", { class: "twist-lab-pictures" });
-    this.regions = this.#picture("regions", "Points", LabRegions, { drawn: (points) => this.lab.drawn(points) });
+    this.regions = this.#picture("regions", "Points and their classes", LabRegions,
+      { drawn: (points) => this.lab.drawn(points) });
     this.simplex = this.#picture("simplex", "Simplex", LabSimplex, {});
     this.plane = this.#picture("plane", "Entropy plane", LabPlane, { onpick: (place) => this.lab.guess(this, place) });
     this.pictures.append(this.regions.node, this.simplex.node, this.plane.node);
@@ -182,17 +185,17 @@ class LabPane {
   #rows(frame) {
     if (this.chosen.length) return this.chosen;
     if (this.spread?.count === frame.count && this.spread.labels === frame.labels) return this.spread.rows;
-    const groups = new Map();
-    for (let i = 0; i < frame.count; i++) {
+    const groups = /** @type {Map<number, number[]>} */ (new Map());
+    for (const i of frame.batch) {
       const label = frame.labels ? frame.labels[i] : i % 3;
-      groups.set(label, [...(groups.get(label) ?? []).slice(0, 8), i]);
+      if (!groups.has(label)) groups.set(label, []);
+      groups.get(label)?.push(i);
     }
-    const lists = [...groups.values()];
-    const rows = [];
-    for (let k = 0; rows.length < 6 && k < 9; k++) {
-      for (const list of lists) if (list[k] !== undefined) rows.push(list[k]);
-    }
-    this.spread = { count: frame.count, labels: frame.labels, rows: rows.slice(0, 6) };
+    // Of every label the sample that is least sure, which is pulled most, and one in the middle of the others.
+    const lists = [...groups.values()].map((rows) => rows.map((row) => ({ row, entropy: labEntropy(frame.probs,
+      row * frame.numClasses, frame.numClasses) })).sort((a, b) => b.entropy - a.entropy).map(({ row }) => row));
+    const rows = [...lists.map((list) => list[0]), ...lists.map((list) => list[list.length >> 1])];
+    this.spread = { count: frame.count, labels: frame.labels, rows: [...new Set(rows)].slice(0, 6) };
     return this.spread.rows;
   }
 
@@ -207,13 +210,16 @@ class LabPane {
     }
     const { raw, terms } = this.pulls;
     if (frame.step !== this.pulls.step && frame.views.length) {
-      const batch = [...frame.batch];
-      const found = [...rows].map((row, k) => [k, batch.indexOf(row)]).filter(([, at]) => at >= 0);
-      const moves = termArrows(frame.views, frame.views.length / 2 / numClasses, numClasses, found.map(([, at]) => at));
-      for (const name of Object.keys(raw)) {
-        found.forEach(([k], n) => raw[name].set(moves[name].subarray(n * numClasses, (n + 1) * numClasses),
-          k * numClasses));
-      }
+      const { views, places } = labWithRows(frame, rows);
+      const moves = termArrows(views, views.length / 2 / numClasses, numClasses, places.map(({ at }) => at));
+      places.forEach(({ seen }, k) => {
+        for (const name of Object.keys(raw)) {
+          // Of a sample outside the batch only one distribution is known: its views are as far apart as when last seen.
+          if (seen || name !== "consistency") {
+            raw[name].set(moves[name].subarray(k * numClasses, (k + 1) * numClasses), k * numClasses);
+          }
+        }
+      });
       this.pulls.step = frame.step;
     }
     for (const name of Object.keys(raw)) {
@@ -244,6 +250,7 @@ class LabPane {
         [this.why, verdict.why], [this.cure, verdict.cure && `→ ${verdict.cure}`]]) {
         if (node.textContent !== words) node.textContent = words;
       }
+      this.words.title = this.letter ? `${verdict.sentence} ${verdict.why}` : ""; // two panes have no room for all
     }
     if (other) this.unsaid = true;
     if (this.unsaid && now - this.spokenAt > LAB_SPOKEN_MS) {
@@ -264,9 +271,9 @@ class LabPane {
     if (visited[row] < 0) return `${noun} ${row}${label}: not seen yet`;
     const own = Array.from(probs.subarray(row * numClasses, (row + 1) * numClasses));
     const order = own.map((_, c) => c).sort((a, b) => own[b] - own[a]).slice(0, 3);
-    const entropy = -own.reduce((sum, p) => sum + (p > 0 ? p * Math.log(p) : 0), 0);
+    const entropy = labEntropy(own, 0, numClasses);
     return `${noun} ${row}${label}: ${order.map((c) => `class ${c} ${percent(own[c])}`).join(", ")}; entropy ` +
-      nats(entropy);
+      labNats(entropy);
   }
 
   /** Give a sample arrows, or take them away. */
@@ -316,6 +323,31 @@ class LabPane {
     for (const { picture } of [this.regions, this.simplex, this.plane]) picture.release();
     this.node.remove();
   }
+}
+
+/** Both views of the newest batch, with samples that are not in it behind, and where each of the rows lies there. */
+function labWithRows(frame, /** @type {ArrayLike<number>} */ rows) {
+  const { numClasses, batch, views, probs } = frame;
+  const size = views.length / 2;
+  const at = new Map([...batch].map((row, k) => [row, k]));
+  const others = [...rows].filter((row) => !at.has(row));
+  const more = new Float32Array(others.length * numClasses);
+  others.forEach((row, k) => more.set(probs.subarray(row * numClasses, (row + 1) * numClasses), k * numClasses));
+  const both = new Float32Array(2 * (size + more.length));
+  for (const v of [0, 1]) {
+    both.set(views.subarray(v * size, (v + 1) * size), v * (size + more.length));
+    both.set(more, v * (size + more.length) + size);
+  }
+  const places = [...rows].map((row) => (at.has(row) ? { at: at.get(row), seen: true }
+    : { at: batch.length + others.indexOf(row), seen: false }));
+  return { views: both, places };
+}
+
+/** Entropy of a distribution, nats. */
+function labEntropy(/** @type {ArrayLike<number>} */ probs, from, numClasses) {
+  let sum = 0;
+  for (let k = from; k < from + numClasses; k++) if (probs[k] > 0) sum -= probs[k] * Math.log(probs[k]);
+  return sum;
 }
 
 /** A tile of a contact sheet, enlarged. */

@@ -58,8 +58,8 @@ class LabPlane extends LabPicture {
     if (jumps || labStill()) this.shown = null;
     const at = labPlaneAt(scene);
     if (at) {
-      this.say(`sharpness ${nats(at.sharpness)}, diversity ${nats(at.diversity)}, of at most ` +
-        `${nats(Math.log(scene.numClasses))}; information ${nats(at.diversity - at.sharpness)}`);
+      this.say(`sharpness ${labNats(at.sharpness)}, diversity ${labNats(at.diversity)}, of at most ` +
+        `${nats(Math.log(scene.numClasses))}; information ${labNats(at.diversity - at.sharpness)}`);
     }
     this.draw();
   }
@@ -80,7 +80,7 @@ class LabPlane extends LabPicture {
 
   get frame() {
     const narrow = this.width < 300;
-    return { left: narrow ? 34 : 42, right: narrow ? 8 : 14, top: 24, bottom: narrow ? 32 : 36 };
+    return { left: narrow ? 44 : 56, right: narrow ? 8 : 14, top: 24, bottom: narrow ? 32 : 36 };
   }
 
   get top() {
@@ -152,6 +152,7 @@ class LabPlane extends LabPicture {
     const { top } = this;
     const gap = [0.1, 0.2, 0.25, 0.5, 1, 2].find((step) => top / step < 5.5) ?? 2;
     pen.strokeStyle = inks.line;
+    pen.lineWidth = 1;
     for (let value = gap; value < 0.97 * top; value += gap) {
       pen.beginPath();
       pen.moveTo(this.#x(0), this.#y(value));
@@ -164,10 +165,10 @@ class LabPlane extends LabPicture {
     const { top } = this;
     const bottom = this.#y(0);
     const left = this.#x(0);
-    const gap = [0.1, 0.2, 0.25, 0.5, 1, 2].find((step) => top / step < (this.width < 300 ? 3.5 : 4.5)) ?? 2;
+    const gap = [0.1, 0.25, 0.5, 1, 2].find((step) => top / step < (this.width < 300 ? 3.5 : 5)) ?? 2;
     const style = { color: inks.quiet, size: 11 };
     for (let value = 0; value < top - 0.45 * gap; value += gap) {
-      const text = value.toFixed(value % 1 ? (gap < 0.5 ? 2 : 1) : 0);
+      const text = String(+value.toFixed(2));
       labWrite(pen, text, this.#x(value), bottom + 13, { ...style, align: "center" });
       if (value) labWrite(pen, text, left - 5, this.#y(value) + 4, { ...style, align: "right" });
       pen.fillStyle = inks.quiet;
@@ -353,8 +354,9 @@ class LabPlane extends LabPicture {
     pen.stroke();
     pen.setLineDash([]);
     if (Math.abs(end - y) < 30) return;
-    labWrite(pen, `I = ${information.toFixed(2)} nats`, x + 6, Math.min((y + end) / 2 + 4, this.#y(0.3 * this.top)),
-      { color: inks.ink, size: 12, halo: inks.paper });
+    const left = x > this.#x(0.7 * this.top);
+    labWrite(pen, `I = ${information.toFixed(2)} nats`, x + (left ? -6 : 6), Math.min((y + end) / 2 + 4,
+      this.#y(0.3 * this.top)), { color: inks.ink, size: 12, halo: inks.paper, align: left ? "right" : "left" });
   }
 
   #point(pen, inks, { sharpness, diversity }, letter) {
@@ -381,8 +383,8 @@ class LabPlane extends LabPicture {
     pen.strokeStyle = inks.focus;
     pen.lineWidth = 2;
     pen.stroke();
-    const lines = [`step ${count(trail.step[near])}`, `sharpness ${trail.sharpness[near].toFixed(2)}`,
-      `diversity ${trail.diversity[near].toFixed(2)}`];
+    const lines = [`step ${count(trail.step[near])}`, `sharpness ${labNats(trail.sharpness[near])}`,
+      `diversity ${labNats(trail.diversity[near])}`];
     const mark = scene?.marks?.find(({ step }) => labTrailIndex(trail, step) === near);
     if (mark) lines.splice(1, 0, mark.words);
     labCallout(pen, inks, lines, x, y, this.width, this.height);

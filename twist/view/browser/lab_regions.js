@@ -16,9 +16,9 @@
  */
 
 const LAB_RANGE = 1.6; // half the width of the plane that is shown, as the toy's
-const LAB_GRID = 44; // places classified along a side
-const LAB_FINE = 176; // cells drawn along a side, between them
-const LAB_REGIONS_EVERY_MS = 90;
+const LAB_GRID = 34; // places classified along a side
+const LAB_FINE = 132; // cells drawn along a side, between them
+const LAB_REGIONS_EVERY_MS = 90; // and at most a tenth of the time
 const LAB_MOST_DRAWN = 600;
 
 class LabRegions extends LabPicture {
@@ -35,6 +35,7 @@ class LabRegions extends LabPicture {
     this.stroke = /** @type {number[] | null} */ (null);
     this.cursor = /** @type {number[] | null} */ (null);
     this.computed = { step: -1, when: 0 };
+    this.wait = LAB_REGIONS_EVERY_MS;
     this.patch = document.createElement("canvas"); // the regions as they were drawn last
     this.masks = document.createElement("canvas");
     this.masks.width = this.masks.height = LAB_FINE;
@@ -105,7 +106,7 @@ class LabRegions extends LabPicture {
     const now = performance.now();
     let waits = false;
     if (scene.classify && scene.step !== this.computed.step) {
-      if (now - this.computed.when > LAB_REGIONS_EVERY_MS) this.#regions(inks, scene);
+      if (now - this.computed.when > this.wait) this.#regions(inks, scene);
       else waits = true;
     }
     if (scene.classify) pen.drawImage(this.patch, left, top, this.side, this.side);
@@ -149,7 +150,7 @@ class LabRegions extends LabPicture {
 
   /** Classify a grid, and fill each class's cells with its hatching. */
   #regions(inks, scene) {
-    this.computed = { step: scene.step, when: performance.now() };
+    const began = performance.now();
     const numClasses = scene.numClasses;
     const grid = new Float32Array(2 * LAB_GRID * LAB_GRID);
     for (let r = 0, k = 0; r < LAB_GRID; r++) {
@@ -160,7 +161,7 @@ class LabRegions extends LabPicture {
     }
     const { probs } = scene.classify(grid);
     const { owner, sure } = labRefine(probs, numClasses);
-    this.#number(owner, numClasses);
+    this.#number(owner, sure, numClasses);
     const size = Math.max(1, Math.round(this.side * this.unit));
     if (this.patch.width !== size) this.patch.width = this.patch.height = size;
     const brush = /** @type {CanvasRenderingContext2D} */ (this.patch.getContext("2d"));
@@ -181,43 +182,67 @@ class LabRegions extends LabPicture {
       layer.fillRect(0, 0, size, size);
       brush.drawImage(this.layer, 0, 0);
     }
-    labEdges(brush, owner, size, inks.ink, this.unit);
+    labEdges(brush, probs, numClasses, size, inks.ink, this.unit);
+    const now = performance.now();
+    this.computed = { step: scene.step, when: now };
+    this.wait = Math.max(LAB_REGIONS_EVERY_MS, 10 * (now - began));
   }
 
   /** Where each class writes its number: the cell of it farthest inside. */
-  #number(owner, numClasses) {
+  #number(owner, sure, numClasses) {
     const sums = new Float64Array(3 * numClasses);
+    this.sure = new Float64Array(numClasses); // mean sureness of a class's cells
     for (let k = 0; k < owner.length; k++) {
       const c = owner[k];
       sums[3 * c] += k % LAB_FINE;
       sums[3 * c + 1] += Math.floor(k / LAB_FINE);
       sums[3 * c + 2] += 1;
+      this.sure[c] += sure[k];
     }
+    for (let c = 0; c < numClasses; c++) this.sure[c] /= sums[3 * c + 2] || 1;
     this.cells = Array.from({ length: numClasses }, (_, c) => sums[3 * c + 2]);
     this.seen = this.cells.filter((cells) => cells > 0).length;
     this.spots = this.cells.map((cells, c) => {
-      if (cells < 40) return null;
-      const [mx, my] = [sums[3 * c] / cells, sums[3 * c + 1] / cells];
+      if (cells < 60) return null;
+      const middle = [sums[3 * c] / cells, sums[3 * c + 1] / cells];
+      const last = this.spots?.[c];
       let [best, spot] = [Infinity, [0, 0]];
-      for (let y = 8; y < LAB_FINE - 8; y += 4) {
-        for (let x = 8; x < LAB_FINE - 8; x += 4) {
-          const inside = [[0, 0], [8, 0], [-8, 0], [0, 8], [0, -8]].every(([dx, dy]) =>
-            owner[(y + dy) * LAB_FINE + x + dx] === c);
-          const gap = (x - mx) ** 2 + (y - my) ** 2 + (inside ? 0 : 1e6);
-          if (owner[y * LAB_FINE + x] === c && gap < best) [best, spot] = [gap, [x, y]];
+      for (let y = 9; y < LAB_FINE - 9; y += 5) {
+        for (let x = 9; x < LAB_FINE - 9; x += 5) {
+          if (owner[y * LAB_FINE + x] !== c) continue;
+          const outside = [[7, 0], [-7, 0], [0, 7], [0, -7]].filter(([dx, dy]) =>
+            owner[(y + dy) * LAB_FINE + x + dx] !== c).length;
+          // In the middle, with room around, not on points, and where it was before.
+          const stays = last && Math.abs(last[0] * LAB_FINE - x) < 1 && Math.abs(last[1] * LAB_FINE - y) < 1;
+          const cost = Math.hypot(x - middle[0], y - middle[1]) + 60 * outside + 6 * this.#crowd(x, y) -
+            (stays ? 25 : 0);
+          if (cost < best) [best, spot] = [cost, [x, y]];
         }
       }
       return spot.map((value) => value / LAB_FINE);
     });
   }
 
+  /** How many points would lie under a number there, at most ten. */
+  #crowd(x, y) {
+    const { points } = /** @type {RegionsScene} */ (this.scene);
+    const [px, py] = [LAB_RANGE * ((2 * x) / LAB_FINE - 1), LAB_RANGE * (1 - (2 * y) / LAB_FINE)];
+    let found = 0;
+    for (let k = 0; k < points.length && found < 10; k += 2) {
+      if (Math.abs(points[k] - px) < 0.16 && Math.abs(points[k + 1] - py) < 0.16) found += 1;
+    }
+    return found;
+  }
+
   #numbers(pen, inks) {
     const [left, top] = this.pixel(-LAB_RANGE, LAB_RANGE);
     this.spots?.forEach((spot, c) => {
       if (!spot) return;
+      pen.globalAlpha = clamp(0.3 + 4 * (this.sure?.[c] ?? 1)); // where nobody is sure, a class means little
       labWrite(pen, String(c), left + spot[0] * this.side, top + spot[1] * this.side,
         { color: inks.ink, size: 22, weight: 700, align: "center", base: "middle", halo: inks.paper });
     });
+    pen.globalAlpha = 1;
   }
 
   #ring(pen, inks, row) {
@@ -354,9 +379,9 @@ function labClassHatch(pen, inks, c, unit) {
   tile.width = tile.height = side;
   const brush = /** @type {CanvasRenderingContext2D} */ (tile.getContext("2d"));
   brush.fillStyle = inks.ink;
-  brush.globalAlpha = [0.04, 0.1, 0.16][c % 3];
+  brush.globalAlpha = [0.03, 0.08, 0.13][c % 3];
   brush.fillRect(0, 0, side, side);
-  brush.globalAlpha = inks.dark ? 0.42 : 0.3;
+  brush.globalAlpha = inks.dark ? 0.36 : 0.24;
   brush.strokeStyle = inks.ink;
   brush.lineWidth = (c < 6 ? 1 : 2) * unit;
   for (let x = side / 8; x < side; x += side / 4) {
@@ -370,27 +395,42 @@ function labClassHatch(pen, inks, c, unit) {
   return pattern;
 }
 
-/** Lines between cells of different classes. */
-function labEdges(pen, owner, size, color, unit) {
-  const cell = size / LAB_FINE;
+/** Smooth lines between classes: where a class's lead over the best other one is zero, between the grid's places. */
+function labEdges(pen, /** @type {Float32Array} */ probs, numClasses, size, color, unit) {
+  const cell = size / (LAB_GRID - 1);
+  const lead = new Float32Array(LAB_GRID * LAB_GRID);
   pen.strokeStyle = color;
-  pen.globalAlpha = 0.75;
-  pen.lineWidth = 1.4 * unit;
+  pen.lineWidth = 1.5 * unit;
   pen.lineCap = "round";
-  pen.beginPath();
-  for (let y = 0; y < LAB_FINE; y++) {
-    for (let x = 0; x < LAB_FINE; x++) {
-      const k = y * LAB_FINE + x;
-      if (x + 1 < LAB_FINE && owner[k] !== owner[k + 1]) {
-        pen.moveTo((x + 1) * cell, y * cell);
-        pen.lineTo((x + 1) * cell, (y + 1) * cell);
-      }
-      if (y + 1 < LAB_FINE && owner[k] !== owner[k + LAB_FINE]) {
-        pen.moveTo(x * cell, (y + 1) * cell);
-        pen.lineTo((x + 1) * cell, (y + 1) * cell);
+  const [firm, faint] = [new Path2D(), new Path2D()]; // faint where both sides are hardly more than a guess
+  const least = 1 / numClasses + 0.12 * (1 - 1 / numClasses);
+  for (let c = 0; c < numClasses; c++) {
+    for (let k = 0; k < lead.length; k++) {
+      let best = 0;
+      for (let d = 0; d < numClasses; d++) if (d !== c) best = Math.max(best, probs[k * numClasses + d]);
+      lead[k] = probs[k * numClasses + c] - best;
+    }
+    for (let y = 0; y < LAB_GRID - 1; y++) {
+      for (let x = 0; x < LAB_GRID - 1; x++) {
+        const k = y * LAB_GRID + x;
+        const four = [lead[k], lead[k + 1], lead[k + LAB_GRID + 1], lead[k + LAB_GRID]];
+        const crossings = [];
+        for (let side = 0; side < 4; side++) {
+          const [from, to] = [four[side], four[(side + 1) % 4]];
+          if (from > 0 === to > 0) continue;
+          const at = from / (from - to);
+          crossings.push([x + [at, 1, 1 - at, 0][side], y + [0, at, 1, 1 - at][side]]);
+        }
+        const path = probs[k * numClasses + c] > least ? firm : faint;
+        for (let n = 0; n + 1 < crossings.length; n += 2) {
+          path.moveTo(crossings[n][0] * cell, crossings[n][1] * cell);
+          path.lineTo(crossings[n + 1][0] * cell, crossings[n + 1][1] * cell);
+        }
       }
     }
   }
-  pen.stroke();
+  pen.stroke(firm);
+  pen.globalAlpha = 0.22;
+  pen.stroke(faint);
   pen.globalAlpha = 1;
 }

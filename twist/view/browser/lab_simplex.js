@@ -95,7 +95,7 @@ class LabSimplex extends LabPicture {
   get radius() {
     const three = this.scene?.numClasses === 3;
     return three ? Math.max(20, Math.min((this.height - 74) / 1.5, (this.width - 44) / 1.732))
-      : Math.max(20, Math.min(this.height - 60, this.width - 96) / 2);
+      : Math.max(20, Math.min(this.height - 54, this.width - 112) / 2);
   }
 
   get center() {
@@ -293,18 +293,23 @@ class LabSimplex extends LabPicture {
       const share = percent(this.shares[c]);
       if (many === 3) {
         const top = y < 0;
-        const tx = clamp(px, 34, this.width - 34);
+        pen.font = `600 12px ${LAB_FONT}`;
+        const [before, behind] = [`class ${c}`, share].map((words) => pen.measureText(words).width + 5);
+        const tx = clamp(px, Math.max(33, before), this.width - Math.max(33, behind));
         const ty = clamp(top ? py - 24 : py + 20, 12, this.height - 14);
         labWrite(pen, `class ${c}`, tx - 2, ty, { color: inks.ink, size: 12, weight: 600, align: "right",
           halo: inks.paper });
         labWrite(pen, share, tx + 4, ty, { color: inks.quiet, size: 12, halo: inks.paper });
         if (scene.labels) this.#mixture(pen, inks, c, tx - 32, ty + 5, 64);
       } else {
-        const reach = 14 / Math.hypot(x, y);
-        const words = many <= 12 && this.width > 280 ? `${c} · ${share}` : String(c);
-        labWrite(pen, words, clamp(px + reach * x, 6, this.width - 6), clamp(py + reach * y, 8, this.height - 8),
-          { color: this.shares[c] ? inks.ink : inks.quiet, size: many > 14 ? 10 : 12, weight: 600, base: "middle",
-            align: Math.abs(x) < 0.2 ? "center" : x > 0 ? "left" : "right", halo: inks.paper });
+        const words = many <= 12 && this.width > 230 ? `${c} · ${share}` : String(c);
+        const size = many > 14 ? 10 : 12;
+        pen.font = `600 ${size}px ${LAB_FONT}`;
+        const half = pen.measureText(words).width / 2;
+        const out = (side) => (Math.abs(side) < 0.2 ? 0 : side > 0 ? half : -half);
+        labWrite(pen, words, clamp(px + 11 * x + out(x), half + 1, this.width - half - 1),
+          clamp(py + 14 * y, 8, this.height - 8), { color: this.shares[c] ? inks.ink : inks.quiet, size, weight: 600,
+            base: "middle", align: "center", halo: inks.paper });
       }
     });
   }
@@ -481,8 +486,8 @@ function labEntropyRing(/** @type {number} */ share) {
 
 /** What a reader of the picture must know. */
 function labSimplexCaption(/** @type {number} */ numClasses, noun = "sample") {
-  if (numClasses === 3) return `Every dot is a ${noun}; a corner: sure of a class; the middle: cannot tell.`;
-  if (numClasses === 2) return `Every dot is a ${noun}, between its two classes.`;
-  return `Every dot is a ${noun}. ${numClasses} classes lie on a circle: a dot in the middle may be undecided, or ` +
+  if (numClasses === 3) return `Every dot is one ${noun}; a corner: sure of a class; the middle: cannot tell.`;
+  if (numClasses === 2) return `Every dot is one ${noun}, between two classes.`;
+  return `Every dot is one ${noun}. ${numClasses} classes lie on a circle: a dot in the middle may be undecided, or ` +
     "torn between opposite corners.";
 }
