@@ -1,7 +1,7 @@
 // @ts-check
 /**
- * What the collapse lab says of the newest steps: kinds, thresholds and words of twist/runs/kinds.py, with the knob that
- * explains it and the one that would change it.
+ * What the collapse lab says of the newest steps: kinds, thresholds and words of twist/runs/kinds.py, with the knob
+ * that explains it and the one that would change it.
  *
  * A run's own verdict (Python's) looks at the whole record; this one looks at what is on the screen, so that a turned
  * knob is answered within a second.
@@ -21,7 +21,7 @@ const JUDGE_EARLY = 100, JUDGE_EARLIEST = 30, JUDGE_WINDOW = 15;
 /**
  * What is to be said of an experiment now.
  * @param {any} frame  its newest state
- * @param {{step: number[], sharpness: number[], diversity: number[], consistency?: number[], agreement?: number[]}} trail
+ * @param {Record<string, number[]>} trail  step, sharpness, diversity and, where known, consistency and agreement
  * @param {Record<string, any>} knobs  as they are now
  * @returns {LabVerdict}
  */
@@ -108,8 +108,8 @@ function judgeUniform(facts) {
       cure: "Raise sharpness and diversity to 1, and restart." };
   }
   if (sharp < 1) {
-    return { ...of, why: `Sharpness has weight ${sharp}: ${sharp ? "little" : "nothing"} asks a sample to choose, and ` +
-      "two views agree best when both say “I cannot tell”.", cure: "Raise sharpness to 1; if it stays flat, restart." };
+    return { ...of, why: `Sharpness has weight ${sharp}: ${sharp ? "little" : "nothing"} asks a sample to choose, ` +
+      "and two views agree best when both say “I cannot tell”.", cure: "Raise sharpness to 1; if it stays flat, restart." };
   }
   if (close > 1) {
     return { ...of, why: `Consistency has weight ${close}: views agree most cheaply where every answer is flat.`,
@@ -201,8 +201,8 @@ function judgeInconsistent(facts) {
     : `The views (strength ${facts.knobs["views.strength"]}) share too little.`;
   return { kind: "inconsistent views", title: "Inconsistent views",
     sentence: `Samples are sure and classes evenly used, but two views of one sample agree in only ` +
-      `${judgeShare(facts.agreement)} of the cases and diverge by ${judgeNats(facts.consistency)}: the classes follow ` +
-      "the augmentation, not the sample. The plane alone does not show it.",
+      `${judgeShare(facts.agreement)} of the cases and diverge by ${judgeNats(facts.consistency)}: the classes ` +
+      "follow the augmentation, not the sample. The plane alone does not show it.",
     why, cure: close < 1 ? "Raise consistency to 1, and restart." : "Make the views milder." };
 }
 
@@ -229,8 +229,8 @@ function judgeHealthy(facts) {
     ? "Diversity hardly counts, and yet all classes are used: the norm before the softmax keeps every class alive."
     : "Consistency pulls the two views together, sharpness the samples into corners, diversity the classes apart.";
   return { kind: "healthy", title: "Healthy so far", level: "good",
-    sentence: `The classes hold ${facts.information.toFixed(2)} of at most ${judgeNats(facts.best)} about the samples ` +
-      `(${judgeShare(share)}): ${facts.perplexity.toFixed(1)} of ${facts.C} classes are in use, views agree in ` +
+    sentence: `The classes hold ${facts.information.toFixed(2)} of at most ${judgeNats(facts.best)} about the ` +
+      `samples (${judgeShare(share)}): ${facts.perplexity.toFixed(1)} of ${facts.C} classes are in use, views agree in ` +
       `${judgeShare(facts.agreement)} of the cases, and a sample's entropy is ${judgeNats(facts.sharpness)}${floor}.`,
     why, cure: "" };
 }

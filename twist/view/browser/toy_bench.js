@@ -24,7 +24,8 @@ const TOY_KNOBS = Object.freeze({
 });
 /** What the knobs may be: [least, most] or a list; those in TOY_LIVE act at the next step, the others restart. */
 const TOY_LIMITS = Object.freeze({
-  "objective.consistency_weight": [0, 10], "objective.sharpness_weight": [0, 10], "objective.diversity_weight": [0, 10],
+  "objective.consistency_weight": [0, 10], "objective.sharpness_weight": [0, 10],
+  "objective.diversity_weight": [0, 10],
   "objective.temperature": [0.05, 5], "optim.learning_rate": [0, 1], "views.strength": [0, 2],
   "network.num_classes": [2, 12], "optim.batch_size": [2, TOY_MOST_POINTS], seed: [0, 2 ** 31 - 1],
 });
@@ -32,8 +33,8 @@ const TOY_LIVE = Object.freeze(["objective.consistency_weight", "objective.sharp
   "objective.diversity_weight", "objective.temperature", "optim.learning_rate", "views.strength"]);
 /** Steps per second at normal speed; milliseconds of a frame that may be computed. */
 const TOY_SPEED = 60, TOY_BUDGET_MS = 14;
-/** Steps between kept copies, how many are kept, and over how many steps it is asked whether points change class. */
-const TOY_COPY_EVERY = 50, TOY_MOST_COPIES = 120, TOY_LOOK_BACK = 50;
+/** Steps between kept copies, and how many are kept; how often points are classified, and how far back is compared. */
+const TOY_COPY_EVERY = 50, TOY_MOST_COPIES = 120, TOY_LOOK_EVERY = 10, TOY_LOOK_BACK = 50;
 
 class ToyBench {
   /** @param {ToyOptions} [options] */
@@ -59,12 +60,14 @@ class ToyBench {
     this.planned = [...turns].sort((a, b) => a.step - b.step);
     this.trail = { step: [], sharpness: [], diversity: [], consistency: [], agreement: [] };
     this.step = 0;
-    this.past = /** @type {{step: number, classes: Uint8Array}[]} */ ([]);
+    this.past = /** @type {Uint8Array[]} */ ([]);
+    this.stability = NaN;
     this.copies = [];
     this.judged = null;
     this.problem = "";
     this.state = "paused";
     this.frame = null;
+    this.network = null;
     const source = knobs["data.source"], drawn = source === "drawn";
     this.data = drawn && this.drawn.length < 4 ? null : drawn ? toyDrawn(this.drawn) : toyPoints(source, knobs.seed);
     if (!this.data) return;
@@ -152,19 +155,22 @@ class ToyBench {
       this.visited[rows[r]] = step;
       agreeing += Number(toyArgmax(probs, r * C, C) === toyArgmax(probs, (B + r) * C, C));
     }
-    const classes = new Uint8Array(count);
-    for (let row = 0; row < count; row++) classes[row] = toyArgmax(this.probs, row * C, C);
-    this.past = this.past.filter((one) => one.step >= step - TOY_LOOK_BACK);
-    const before = step >= 2 * TOY_LOOK_BACK ? this.past[0]?.classes : null;
-    const stability = before ? classes.reduce((same, c, row) => same + Number(c === before[row]), 0) / count : NaN;
-    if (step % 10 === 0) this.past = [...this.past, { step, classes }];
+    if (step % TOY_LOOK_EVERY === 0) {
+      // Of the plain points: their views land in many places, and may flip between classes that stand still.
+      const probs = this.classify(this.data.points).probs, classes = new Uint8Array(count);
+      for (let row = 0; row < count; row++) classes[row] = toyArgmax(probs, row * C, C);
+      const before = step >= 2 * TOY_LOOK_BACK ? this.past[0] : null;
+      this.stability = before ? classes.reduce((same, c, row) => same + Number(c === before[row]), 0) / count : NaN;
+      this.past = [...this.past, classes].slice(-TOY_LOOK_BACK / TOY_LOOK_EVERY);
+    }
     const { consistency, sharpness, diversity } = terms, agreement = agreeing / B;
     this.frame = {
       step, numClasses: C, batchSize: B, finalNorm: knobs["network.final_norm"],
       temperature: knobs["objective.temperature"], consistency, sharpness, diversity,
       total: knobs["objective.consistency_weight"] * consistency + knobs["objective.sharpness_weight"] * sharpness -
         knobs["objective.diversity_weight"] * diversity,
-      agreement, stability, classPerplexity: Math.exp(diversity), count, probs: this.probs, visited: this.visited,
+      agreement, stability: this.stability, classPerplexity: Math.exp(diversity), count, probs: this.probs,
+      visited: this.visited,
       labels: this.data.labels, labelNames: this.data.labelNames, batch: rows, views, points: this.data.points,
     };
     for (const [name, value] of Object.entries({ step, sharpness, diversity, consistency, agreement })) {
@@ -178,8 +184,8 @@ class ToyBench {
   #keep() {
     if (this.copies.at(-1)?.step === this.step) return;
     this.copies.push({ step: this.step, network: this.network.copy(), probs: this.probs.slice(),
-      visited: this.visited.slice(), past: this.past, frame: this.frame, knobs: { ...this.knobs },
-      turns: this.turns.length, length: this.trail.step.length });
+      visited: this.visited.slice(), past: this.past, stability: this.stability, frame: this.frame,
+      knobs: { ...this.knobs }, turns: this.turns.length, length: this.trail.step.length });
     if (this.copies.length > TOY_MOST_COPIES) {
       const wanted = new Set([0, ...this.turns.map((turn) => turn.step)]);
       const old = this.copies.length - 20;
@@ -195,8 +201,9 @@ class ToyBench {
     this.network.restore(copy.network);
     this.probs.set(copy.probs);
     this.visited.set(copy.visited);
-    Object.assign(this, { past: copy.past, frame: copy.frame, knobs: { ...copy.knobs }, step: copy.step,
-      turns: turns.slice(0, copy.turns), planned: turns.slice(copy.turns), judged: null, state: "paused", problem: "" });
+    Object.assign(this, { past: copy.past, stability: copy.stability, frame: copy.frame, step: copy.step,
+      knobs: { ...copy.knobs }, turns: turns.slice(0, copy.turns), planned: turns.slice(copy.turns), judged: null,
+      state: "paused", problem: "" });
     for (const values of Object.values(this.trail)) values.length = copy.length;
     while (this.step < step && this.#train());
     while (this.planned.length) this.#apply(this.planned.shift().changes);
@@ -329,7 +336,9 @@ class ToyBench {
 
   /** Class distributions of points of the plane, with the norm's running statistics. @param {ArrayLike<number>} xy */
   classify(xy) {
-    const rows = Math.floor(xy.length / 2), logits = this.network.evaluate(Float64Array.from(xy), rows);
+    const rows = Math.floor(xy.length / 2);
+    if (!this.network) return { probs: new Float32Array(rows * this.knobs["network.num_classes"]) };
+    const logits = this.network.evaluate(Float64Array.from(xy), rows);
     return { probs: Float32Array.from(toySoftmax(logits, rows, this.network.C, this.knobs["objective.temperature"])) };
   }
 

@@ -25,17 +25,17 @@ const TOY_POINTS = 300, TOY_MOST_POINTS = 600;
 const TOY_SETS = {
   blobs: {
     title: "Three blobs", about: "Three round groups, as far from each other as they can be.",
-    labelNames: ["top", "left", "right"], shake: 0.12, turn: 0,
+    labelNames: ["top", "left", "right"], shake: 0.25, turn: 0,
     point: (k, random) => {
       const angle = Math.PI / 2 + (2 * Math.PI * (k % 3)) / 3;
-      return [Math.cos(angle) + 0.17 * random.normal(), Math.sin(angle) + 0.17 * random.normal(), k % 3];
+      return [Math.cos(angle) + 0.25 * random.normal(), Math.sin(angle) + 0.25 * random.normal(), k % 3];
     },
   },
   ring: {
     title: "Three rings", about: "Three rings about one center; a view turns a point about it.",
-    labelNames: ["inner", "middle", "outer"], shake: 0.06, turn: Math.PI,
+    labelNames: ["inner", "middle", "outer"], shake: 0.06, turn: Math.PI / 2,
     point: (k, random) => {
-      const angle = 2 * Math.PI * random.uniform(), radius = [0.2, 0.75, 1.3][k % 3] + 0.05 * random.normal();
+      const angle = 2 * Math.PI * random.uniform(), radius = [0.45, 0.9, 1.35][k % 3] + 0.05 * random.normal();
       return [radius * Math.cos(angle), radius * Math.sin(angle), k % 3];
     },
   },

@@ -1,12 +1,14 @@
 // @ts-check
 /**
- * The toy's network, 2 → 32 → 32 → C with tanh, the norm before the softmax, its gradients and Adam; float64 throughout.
+ * The toy's network, 2 → 32 → 32 → C with tanh, the norm before the softmax, its gradients and Adam; all in float64.
  *
  * Layers, norm and optimizer are those of torch (Linear, BatchNorm1d without scale and shift, Adam), and tested to give
  * the same numbers.
  */
 
 const TOY_WIDTH = 32;
+/** First weights of the last layer, as a share of torch's: every class begins with nearly the same share. */
+const TOY_LAST_SCALE = 0.1;
 /** Added to the variance by the norm; share of a new batch in its running statistics. */
 const TOY_NORM_EPS = 1e-5, TOY_NORM_MOMENTUM = 0.1;
 
@@ -34,7 +36,7 @@ class ToyNetwork {
     this.runningMean = new Float64Array(C);
     this.runningVariance = new Float64Array(C).fill(1);
     for (const { from, to, at } of this.layers) {
-      const bound = 1 / Math.sqrt(from);
+      const bound = (at === this.layers[2].at ? TOY_LAST_SCALE : 1) / Math.sqrt(from);
       for (let k = at; k < at + (from + 1) * to; k++) this.weights[k] = bound * (2 * random.uniform() - 1);
     }
   }
