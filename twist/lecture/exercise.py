@@ -160,7 +160,7 @@ def lesson_names() -> list[str]:
     import twist.lecture
 
     names = {module.name for module in pkgutil.iter_modules(twist.lecture.__path__)}
-    return sorted(names - {"exercise", "judges", "pictures"})
+    return sorted(names - {"exercise", "judges", "pictures", "seen"})
 
 
 def exercises_of(lesson: str) -> tuple[Exercise, ...]:

@@ -98,8 +98,8 @@ EXERCISES = (
         ),
         hint="What would another seed have given? Agreement between views is asked within one run.",
         solution="answer = 5",
-        why="Two digits must share a class, and nothing in the images says which two: each seed pairs them its own way, "
-        "with views that agree perfectly. A class is worth a name when another training finds it again.",
+        why="Two digits must share a class, and nothing in the images says which two: each seed pairs them its own "
+        "way, with views that agree perfectly. A class is worth a name when another training finds it again.",
         mistakes=(20, 10, "none"),
     ),
 )
