@@ -39,11 +39,11 @@ napoleon_numpy_docstring = True
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
+python_maximum_signature_line_length = 100
 
 html_theme = "furo"
 html_title = "twist"
-html_static_path = ["_static", "pictures"]
+html_static_path = ["_static"]
 html_css_files = ["twist.css"]
 html_math_renderer = "mathml"
 html_copy_source = False

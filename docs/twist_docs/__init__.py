@@ -1,4 +1,4 @@
-"""What Sphinx is taught for these pages: reference written from the code, figures of real runs, formulas without a script."""
+"""What Sphinx is taught: reference written from the code, figures of real runs, formulas without a script."""
 
 from __future__ import annotations
 

@@ -140,7 +140,9 @@ def _help(action: argparse.Action) -> str:
 def _spell(value: Any) -> str:
     if isinstance(value, tuple):
         return ",".join(map(_spell, value))
-    return f"{value:g}" if isinstance(value, float) else str(value).lower() if value in (None, True, False) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 
 def _sentence(cls: type) -> str:
@@ -152,7 +154,7 @@ def _sentence_case(words: str) -> str:
 
 
 def _markdown(text: str) -> str:
-    """Words of a docstring as Markdown: the same but for code in double backticks, and names, in single ones already."""
+    """Words of a docstring as Markdown: code in double backticks gets single ones, as names have."""
     return re.sub(r"``(.+?)``", r"`\1`", text)
 
 

@@ -1,0 +1,1 @@
+"""The figures of the documentation, from runs trained for them: ``make gallery``."""
