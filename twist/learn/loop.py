@@ -259,6 +259,8 @@ class Loop:
         if self.plan.rewound is not None:
             self.writer.event("rewind", step=self.step, **self.plan.rewound)
             self._plan(rewound=None)
+        if self.plan.stop is not None and self.plan.stop <= self.step:
+            self._plan(stop=None)  # whoever resumes a replay wants it to go on
         if self.plan.hold is not None:
             self.requests.hold_at = self.plan.hold
             self._plan(hold=None)

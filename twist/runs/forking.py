@@ -19,6 +19,7 @@ from twist.runs.launcher import check_batch, refuse_another_recipe
 from twist.runs.own_code import FOLDER, check_own_code, keep_own_code, own_parts
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, read_sealed_folder, step_folder, steps_in, write_sealed_folder
+from twist.runs.turns import recipe_at
 
 #: Fields of the network that change nothing of what its weights are.
 _NETWORK_FREE = ("network.dropout", "network.drop_path", "network.bunch_size")
@@ -34,7 +35,8 @@ def fork(run: Any, step: int | None = None, name: str | None = None, *, exist_ok
     fork continues at the step of the checkpoint *on the schedules of its own recipe*: with more epochs the learning
     rate is at once what the longer recipe has at that step. A new batch size begins at the start of the epoch that the
     checkpoint is in, an other ``optim.optimizer`` with fresh moments, a teacher that is switched on as a copy of the
-    network, and a new seed draws other views from there on.
+    network, and a new seed draws other views from there on. Knobs that were turned up to the checkpoint are part of the
+    fork's recipe; those turned later are not turned again.
 
     Parameters
     ----------
@@ -68,7 +70,9 @@ def fork(run: Any, step: int | None = None, name: str | None = None, *, exist_ok
     if exist_ok and name is not None and (parent.with_name(check_name(name)) / "run.json").is_file():
         existing = Run(parent.with_name(name))
         _refuse_another_origin(existing, RunRecord(parent), step)
-        refuse_another_recipe(existing, with_fields(RunRecord(parent).recipe, asked))
+        record = RunRecord(parent)
+        record.poll()
+        refuse_another_recipe(existing, with_fields(recipe_at(record, existing.record.forked_from.get("step")), asked))
         return existing
     path = prepare_fork(parent, step, name, asked)
     start(path)
@@ -85,17 +89,18 @@ def prepare_fork(
     record = RunRecord(path)
     record.poll()
     refuse_frozen(path, "forked")
-    parent = record.recipe
+    begun = record.last("start")
+    steps = checkpoint_steps(path)
+    recipe = with_fields(record.recipe, dict(changes or {}))  # what nobody can have is refused at once
+    check_device(recipe.device)
+    if begun is None or not steps:
+        raise ConfigError(f"run {path.name} has no checkpoint yet: there is nothing to fork from")
+    step, files = _checkpoint(path, steps, step)
+    parent = recipe_at(record, step)
     recipe = with_fields(parent, dict(changes or {}))
     changed = [field for field in field_names() if field_value(recipe, field) != field_value(parent, field)]
     for field in changed:
         _refuse_fixed(field, recipe, parent)
-    check_device(recipe.device)
-    begun = record.last("start")
-    steps = checkpoint_steps(path)
-    if begun is None or not steps:
-        raise ConfigError(f"run {path.name} has no checkpoint yet: there is nothing to fork from")
-    step, files = _checkpoint(path, steps, step)
     check_batch(recipe, begun["num_images"])
     new_step = _step_of_fork(step, begun, recipe, path.name)
     changed_code = [field for field in own_parts(recipe) if field in changed]
