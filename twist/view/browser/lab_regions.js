@@ -62,7 +62,7 @@ class LabRegions extends LabPicture {
     this.canvas.style.cursor = scene.drawing ? "crosshair" : "";
     this.canvas.style.touchAction = scene.drawing ? "none" : "";
     this.say(scene.drawing ? `${scene.points.length / 2} points; arrow keys move the pen, space puts a point`
-      : `${scene.points.length / 2} points, ${this.seen ?? 0} of ${scene.numClasses} classes have a region`);
+      : `${scene.points.length / 2} points, ${this.held ?? 0} of ${scene.numClasses} classes have a region`);
     this.draw();
   }
 
@@ -201,7 +201,7 @@ class LabRegions extends LabPicture {
     }
     for (let c = 0; c < numClasses; c++) this.sure[c] /= sums[3 * c + 2] || 1;
     this.cells = Array.from({ length: numClasses }, (_, c) => sums[3 * c + 2]);
-    this.seen = this.cells.filter((cells) => cells > 0).length;
+    this.held = this.cells.filter((cells) => cells > 0).length;
     this.spots = this.cells.map((cells, c) => {
       if (cells < 60) return null;
       const middle = [sums[3 * c] / cells, sums[3 * c + 1] / cells];
