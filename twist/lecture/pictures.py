@@ -1,97 +1,68 @@
-"""Pictures of the lecture that no view of the workbench draws: what a network sees of its images."""
+"""Small pictures for the lessons: images in a row, each with a line of text."""
 
 from __future__ import annotations
 
 import base64
+import html
 import io
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-
-from twist.runs.config import Recipe
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-_CELL = 64  # side of a picture in pixels, and the space around it
-_SPACE = 6
+_SIDE = 72
 
 
-def views_picture(recipe: Recipe, *, images: Any = None, count: int = 10, epoch: int = 0) -> go.Figure:
-    """Some images and, below each, every view that the network sees of it in one epoch.
+@dataclass(frozen=True)
+class ImageStrip:
+    """Images in a row, each over its caption; a notebook shows it.
 
-    Views are drawn on one scale, so that a local view is as much smaller as it is cheaper. What an augmentation lets
-    through here is all that the network can learn from; what differs between two rows of a column it is told to forget.
-
-    Parameters
+    Attributes
     ----------
-    recipe
-        Whose images, views and seed.
     images
-        uint8 ``[N, H, W]`` or ``[N, H, W, 3]`` in place of the recipe's own.
-    count
-        Images shown, the first ones.
-    epoch
-        Which epoch's views: another draws others.
+        uint8 ``[K, H, W]`` or ``[K, H, W, 3]``.
+    captions
+        A line for each.
+    """
+
+    images: np.ndarray
+    captions: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        return f"{len(self.captions)} images: {', '.join(self.captions)}"
+
+    def _repr_html_(self) -> str:
+        frames = "".join(
+            f'<figure style="margin: 0; width: {_SIDE}px; text-align: center">'
+            f'<img src="{_address(image)}" alt="{html.escape(caption)}" width="{_SIDE}" height="{_SIDE}" '
+            'style="image-rendering: pixelated">'
+            f'<figcaption style="font: 11px var(--jp-ui-font-family, sans-serif)">{html.escape(caption)}</figcaption>'
+            "</figure>"
+            for image, caption in zip(self.images, self.captions, strict=True)
+        )
+        return f'<div style="display: flex; flex-wrap: wrap; gap: 8px">{frames}</div>'
+
+
+def image_strip(images: np.ndarray, captions: Sequence[object]) -> ImageStrip:
+    """Images in a row, each over its caption.
 
     Raises
     ------
-    ConfigError
-        When the images are not there, as in training.
+    ValueError
+        When there are not as many captions as images.
     """
-    import torch
-
-    from twist.learn import datasets
-    from twist.learn.view_parameters import NUM_GLOBAL_VIEWS
-    from twist.learn.views import make_views
-
-    if images is None:
-        pixels = datasets.load(recipe.data).images[torch.arange(count)]
-    else:
-        array = np.asarray(images)[:count]
-        pixels = torch.as_tensor(array[:, None] if array.ndim == 3 else array.transpose(0, 3, 1, 2).copy())
-    views = make_views(pixels, torch.arange(len(pixels)), recipe.views, seed=recipe.seed, epoch=epoch)
-    mean, std = (torch.tensor(values).reshape(1, -1, 1, 1) for values in (recipe.views.mean, recipe.views.std))
-    rows, names = [_drawn(pixels.numpy(), _CELL)], ["image"]
-    for number, view in enumerate(views):
-        whole = number < NUM_GLOBAL_VIEWS
-        side = _CELL if whole else max(8, round(_CELL * recipe.views.local_size / recipe.views.size))
-        shown = (255 * (view * std + mean)).clamp(0, 255).numpy().astype(np.uint8)
-        rows.append(_drawn(shown, min(side, _CELL)))
-        names.append(f"view {number + 1}" if whole else f"local view {number - NUM_GLOBAL_VIEWS + 1}")
-    return _figure(rows, names)
+    if len(images) != len(captions):
+        raise ValueError(f"{len(images)} images and {len(captions)} captions: give each image one")
+    return ImageStrip(np.asarray(images, np.uint8), tuple(str(caption) for caption in captions))
 
 
-def _drawn(images: np.ndarray, side: int) -> np.ndarray:
-    """Images ``[N, ch, H, W]`` as ``[N, cell, cell, 4]``, each ``side`` pixels wide in the middle of its cell."""
-    cell = _CELL + _SPACE
-    out = np.zeros((len(images), cell, cell, 4), np.uint8)
-    at = np.arange(side) * images.shape[-1] // side
-    large = images[:, :, np.arange(side)[:, None] * images.shape[-2] // side, at].transpose(0, 2, 3, 1)
-    first = (cell - side) // 2
-    inside = out[:, first : first + side, first : first + side]
-    inside[..., :3] = large  # one channel spreads over three
-    inside[..., 3] = 255
-    return out
+def _address(image: np.ndarray) -> str:
+    from PIL import Image
 
-
-def _figure(rows: list[np.ndarray], names: list[str]) -> go.Figure:
-    """The pictures row by row, each row named; the paper is that of the page."""
-    import PIL.Image
-    import plotly.graph_objects as go
-
-    from twist.view.theme import FONT, REFERENCE
-
-    cell = _CELL + _SPACE
-    canvas = np.concatenate([row.transpose(1, 0, 2, 3).reshape(cell, -1, 4) for row in rows])
-    png = io.BytesIO()
-    PIL.Image.fromarray(canvas).save(png, "png")
-    source = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
-    figure = go.Figure(go.Image(source=source, hoverinfo="skip"))
-    ticks = [cell * (row + 0.5) for row in range(len(rows))]
-    figure.update_xaxes(visible=False)
-    figure.update_yaxes(tickvals=ticks, ticktext=names, showgrid=False, ticks="", zeroline=False)
-    clear = {"paper_bgcolor": "rgba(0,0,0,0)", "plot_bgcolor": "rgba(0,0,0,0)"}  # on light pages and on dark ones
-    font = {"family": FONT, "color": REFERENCE, "size": 13}
-    margin = {"l": 90, "r": 10, "t": 10, "b": 10}
-    return figure.update_layout(height=20 + cell * len(rows), margin=margin, font=font, template="none", **clear)
+    page = io.BytesIO()
+    Image.fromarray(image).save(page, "PNG")
+    return "data:image/png;base64," + base64.b64encode(page.getvalue()).decode()
