@@ -25,7 +25,7 @@ help:
 	@echo "make results SET=digits  trains three seeds, asks every protocol, writes record and README table (also fashion-mnist, cifar10-6000)"
 	@echo "make results-gpu  the same for CIFAR-10 with a ResNet-18 on one GPU; MINUTES=55 stops in time, the same call goes on"
 	@echo "make zoo    how often the verdict is right: 377 small runs, an hour (Fashion-MNIST in data/images or TWIST_DATA)"
-	@echo "make where  the map of notebooks/05: 63 small runs, a quarter of an hour of one processor (IMAGES=cifar10.npz)"
+	@echo "make where  the map of notebooks/13: 63 small runs, a quarter of an hour of one processor (IMAGES=cifar10.npz)"
 
 demo: $(READY)
 	$(BIN)/twist train digits --report
