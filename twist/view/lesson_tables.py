@@ -13,7 +13,7 @@ from twist.runs.config import Recipe, field_value
 from twist.runs.outputs import output_steps, read_outputs
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
-from twist.runs.turns import Turn, recipe_at, strength_of, turns_of, with_turns
+from twist.runs.turns import ONE_PULL, Turn, strength_of, turns_of, with_turns
 from twist.runs.verdict import verdict_history
 from twist.runs.watched import Watch
 from twist.view.explorer_history import choose_steps
@@ -236,12 +236,22 @@ def way_table(record: RunRecord, must: Sequence[int] = ()) -> dict[str, Any]:
 
 
 def turn_tables(record: RunRecord) -> list[dict[str, Any]]:
-    """Turned knobs in words: step, what was turned, and what the loss and the plane depend on from there on."""
-    found, base = list[dict[str, Any]](), record.recipe
-    turns = turns_of(record)
-    for place, turn in enumerate(turns):
-        before, after = with_turns(base, turns[:place]), with_turns(base, turns[: place + 1])
-        found.append({"step": turn.step, "words": turn_words(turn, before, after, base), **knobs_of(after)})
+    """Turned knobs in words: step, what was turned, and what the loss and the plane depend on from there on.
+
+    Turns of the same fields in quick succession, as a hand makes that pulls a slider, are one.
+    """
+    pulls = list[list[Turn]]()
+    for turn in turns_of(record):
+        last = pulls[-1][-1] if pulls else None
+        if last is not None and turn.step - last.step <= ONE_PULL and set(turn.changes) == set(last.changes):
+            pulls[-1].append(turn)
+        else:
+            pulls.append([turn])
+    found, after = list[dict[str, Any]](), record.recipe
+    for pull in pulls:
+        before, after = after, with_turns(after, pull)
+        words = turn_words(pull[-1], before, after, record.recipe)
+        found.append({"step": pull[0].step, "words": words, **knobs_of(after)})
     return found
 
 
@@ -291,8 +301,3 @@ def verdict_tables(record: RunRecord) -> list[dict[str, Any]]:
         }
         for found in verdict_history(record, MOST_VERDICTS)
     ]
-
-
-def final_recipe(record: RunRecord) -> Recipe:
-    """The recipe in force at the end of the record."""
-    return recipe_at(record)

@@ -69,7 +69,10 @@ function labFromHash(/** @type {string} */ hash) {
     else if (word === "seed" && /^\d{1,9}$/.test(value)) found.seed = Number(value);
     else if (word === "panes" && value === "2") pane(1);
     else if (word === "hide") found.hide = value.split(",").filter((name) => LAB_NAME.test(name)).slice(0, 40);
-    else if (word === "points") found.points = pointsFromText(value);
+    else if (word === "points") {
+      const points = pointsFromText(value);
+      if (points) found.points = points;
+    }
   }
   return found;
 }

@@ -27,6 +27,8 @@ class Lesson {
     this.playing = false;
     this.hovered = this.chosen = -1;
     this.labels = true;
+    this.shared = this.images.length < 2; // one image is one row in both runs
+    this.of = runs.find((run) => run.frames) ?? runs[0]; // whose row is meant where they are not
     this.usual = this.#usual();
     this.redraw = coalesce(() => this.#show());
     this.channel = new AbortController();
@@ -45,8 +47,8 @@ class Lesson {
 
   /** The image that is shown before one is chosen: that which the first run is least sure of in the end. */
   #usual() {
-    const run = this.runs.find((each) => each.frames);
-    if (!run) return -1;
+    const run = this.of;
+    if (!run?.frames) return -1;
     let best = 0;
     const end = run.frames.steps.length - 1;
     for (let i = 1; i < run.count; i++) if (!(run.entropy(i, end) <= run.entropy(best, end))) best = i;
@@ -54,7 +56,7 @@ class Lesson {
   }
 
   build() {
-    const on = { hover: (row) => this.hover(row), choose: (row) => this.choose(row) };
+    const on = { hover: (row, run) => this.hover(row, run), choose: (row, run) => this.choose(row, run) };
     this.panes = this.runs.map((run) => new LessonPane(this, run, on));
     this.time = new LessonTimeline(this.runs, this.range, { go: (step) => this.go(step), play: (on) => this.play(on) });
     this.inspector = new LessonInspector(this.runs, this.range, (run) => this.imagesOf(run), (step) => this.go(step));
@@ -72,7 +74,8 @@ class Lesson {
     const two = this.runs.length > 1;
     this.root = make("div", { class: `twist lesson${two ? " lesson-two" : ""}` },
       make("header", {}, make("h1", { class: "lesson-title", text: this.title }), make("span", { class: "twist-gap" }),
-        this.legend = make("span", { class: "lesson-legend" }), this.guessing, ...(labeled ? [make("label", { class: "lesson-check",
+        this.legend = make("span", { class: "lesson-legend" }), this.guessing,
+        ...(labeled ? [make("label", { class: "lesson-check",
           title: "Labels color the dots; the network never saw them" }, labels, " labels")] : [])),
       make("div", { class: "lesson-stage" }, make("div", { class: "lesson-panes" },
         ...this.panes.map((pane) => pane.node)), ...(two ? [] : [this.inspector.node])),
@@ -95,7 +98,8 @@ class Lesson {
     stamps.prepare(labInks(this.root), 4.6, unit, false);
     this.legend.replaceChildren(...names.map((text, k) => {
       const stamp = stamps.of(k);
-      const picture = make("canvas", { width: String(stamp.width), height: String(stamp.height), "aria-hidden": "true" });
+      const picture = make("canvas", { "aria-hidden": "true" });
+      [picture.width, picture.height] = [stamp.width, stamp.height];
       picture.style.width = `${stamp.width / unit}px`;
       picture.getContext("2d").drawImage(stamp, 0, 0);
       return make("span", { title: `label ${text}` }, picture, text);
@@ -108,7 +112,8 @@ class Lesson {
     const pictures = this.images.map(({ table }) => [table.said,
       table.of > table.count ? `${count(table.count)} of ${count(table.of)} images are shown.` : ""]).flat();
     const kinds = new Set(this.runs.map((run) => run.frames?.kind));
-    const what = kinds.has("outputs") ? "A dot is what training last said of an image, the mean of two augmented views. "
+    const what = kinds.has("outputs")
+      ? "A dot is what training last said of an image, the mean of two augmented views. "
       : kinds.has("snapshots") ? "A dot is an image as it is, not augmented; the plane is of augmented batches. " : "";
     return `${what}Between recorded moments dots move straight. ${[...said, ...pictures].filter(Boolean).join(" ")} ` +
       LESSON_KEYS;
@@ -155,12 +160,22 @@ class Lesson {
     this.#show();
   }
 
-  hover(/** @type {number} */ row) {
+  hover(/** @type {number} */ row, /** @type {LessonRun} */ run) {
     this.hovered = row;
+    if (row >= 0) this.#mean(run);
     this.redraw();
   }
 
-  choose(/** @type {number} */ row) {
+  /** Rows are now those of a run. */
+  #mean(run) {
+    if (this.shared || run === this.of) return;
+    this.of = run;
+    this.chosen = -1;
+    this.usual = this.#usual();
+  }
+
+  choose(/** @type {number} */ row, /** @type {LessonRun} */ run) {
+    this.#mean(run);
     this.chosen = row === this.chosen ? -1 : row;
     this.#write();
     this.redraw();
@@ -186,7 +201,7 @@ class Lesson {
   #key(event) {
     const target = /** @type {HTMLElement} */ (event.target);
     if (event.ctrlKey || event.metaKey || event.altKey) return;
-    if (event.key === "Escape" && this.chosen >= 0) this.choose(this.chosen);
+    if (event.key === "Escape" && this.chosen >= 0) this.choose(this.chosen, this.of);
     const own = target.closest("button, select, summary, a, textarea, input:not([type=range])");
     if (event.key === " " && !own) {
       event.preventDefault();
@@ -206,7 +221,7 @@ class Lesson {
     const words = new URLSearchParams(location.hash.slice(1));
     const step = Number(words.get("step") ?? NaN);
     const image = Number(words.get("image") ?? NaN);
-    const { table } = this.images[0] ?? {};
+    const { table } = this.imagesOf(this.of) ?? {};
     const row = Number.isInteger(image) && table?.sample_ids ? table.sample_ids.indexOf(image) : -1;
     if (row >= 0) this.chosen = row;
     if (!Number.isFinite(step)) return;
@@ -215,7 +230,7 @@ class Lesson {
   }
 
   #write() {
-    const image = this.chosen >= 0 ? `&image=${this.images[0].table.sample_ids[this.chosen]}` : "";
+    const image = this.chosen >= 0 ? `&image=${this.imagesOf(this.of).table.sample_ids[this.chosen]}` : "";
     try {
       history.replaceState(null, "", `#step=${Math.round(this.step)}${image}`);
     } catch {
@@ -231,15 +246,17 @@ class Lesson {
     this.time.show(step, this.playing);
     const row = this.hovered >= 0 ? this.hovered : this.chosen >= 0 ? this.chosen : this.usual;
     if (row >= 0) {
-      this.inspector.show(row, step, this.hovered >= 0 ? "under the pointer" : this.chosen >= 0 ? "chosen; Esc lets it go"
-        : "least sure in the end. Point at a dot for another, click to keep it.");
+      const why = this.hovered >= 0 ? "under the pointer" : this.chosen >= 0 ? "chosen; Esc lets it go"
+        : "least sure in the end. Point at a dot for another, click to keep it.";
+      this.inspector.show(row, step, this.shared ? null : this.of, why);
     }
     const now = performance.now();
     if (!this.playing || now - this.drawGallery > LESSON_GALLERY_MS) {
       this.drawGallery = now;
       this.galleries.forEach((gallery) => gallery.show(step));
     }
-    Object.assign(this.root.dataset, { step: String(Math.floor(step)), playing: String(this.playing), image: String(row) });
+    Object.assign(this.root.dataset, { step: String(Math.floor(step)), playing: String(this.playing),
+      image: String(row) });
     if (!this.playing) this.#numbers();
     const said = this.panes.map((pane) => pane.spoken).join(" ");
     if (said !== this.said) this.spoken.textContent = this.said = said;
@@ -264,6 +281,7 @@ class Lesson {
     this.channel.abort();
     this.time.release();
     this.panes.forEach((pane) => pane.release());
+    this.galleries.forEach((gallery) => gallery.release());
     this.images.forEach(({ thumbnails }) => thumbnails?.release());
   }
 }
@@ -289,8 +307,8 @@ class LessonPane {
     this.simplex = null;
     if (run.frames) {
       const simplexCanvas = canvas();
-      this.simplex = new LabSimplex(simplexCanvas, { hover: (row) => on.hover(row), choose: (row) => on.choose(row),
-        describe: (row) => this.describe(row) });
+      this.simplex = new LabSimplex(simplexCanvas, { hover: (row) => on.hover(row, run),
+        choose: (row) => on.choose(row, run), describe: (row) => this.describe(row) });
       pictures.push(make("figure", {}, simplexCanvas, this.caption = make("figcaption", { class: "twist-caption",
         text: labSimplexCaption(run.num_classes, "image").replace("a image", "an image") })));
     } else {
@@ -331,14 +349,17 @@ class LessonPane {
       run.lay(Math.min(step, run.frames.steps.at(-1)));
       this.simplex.show({ numClasses: run.num_classes, count: run.count, probs: run.probs, visited: run.seen,
         labels: there ? table.labels : null, labelNames: there ? table.label_names : null });
-      this.simplex.mark(this.lesson.hovered >= 0 ? this.lesson.hovered : this.lesson.chosen);
+      const mine = this.lesson.shared || this.lesson.of === run;
+      this.simplex.mark(!mine ? -1 : this.lesson.hovered >= 0 ? this.lesson.hovered : this.lesson.chosen);
     }
     const found = run.verdict(step);
     this.sign.textContent = found?.sign ?? "…";
     this.node.dataset.level = found?.level ?? "open";
     const title = found ? found.title : "Before the first step";
-    this.heading.textContent = run.letter ? `${run.letter} · ${run.name}: ${title}` : title;
-    this.sentence.textContent = found?.sentence ?? "Nothing is learned yet: every image gets what the fresh network happens to say.";
+    this.heading.replaceChildren(run.letter ? `${run.letter} · ${run.name}: ${title}` : title,
+      ...(found ? [make("span", { class: "lesson-asof", text: ` as of step ${count(found.step)}` })] : []));
+    this.sentence.textContent = found?.sentence ??
+      "Nothing is learned yet: every image gets what the fresh network happens to say.";
     this.cause.textContent = [found?.why, found?.level === "good" ? "" : found?.cure].filter(Boolean).join(" ");
     this.spoken = `${run.letter ? `${run.letter}: ` : ""}${title}.`;
     this.#knobs(knobs, step, past);

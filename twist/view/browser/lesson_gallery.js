@@ -3,19 +3,23 @@
 
 const LESSON_TILE = 28;
 const LESSON_ROWS = 12;
-const LESSON_PER_ROW = 16;
+const LESSON_PER_ROW = 36;
+const LESSON_NAME = 142; // pixels before the first image of a row
 
 class LessonGallery {
-  /** @param {LessonRun} run  @param {{hover: (row: number) => void, choose: (row: number) => void}} on */
+  /** @param {LessonRun} run  @param {{hover: Function, choose: Function}} on */
   constructor(run, images, on) {
     this.run = run;
     this.images = images;
     this.on = on;
     this.frame = -1;
+    this.sized = new ResizeObserver(() => this.frame >= 0 && this.show(run.frames.steps[this.frame], true));
     this.body = make("div", { class: "lesson-rows" });
     this.heading = make("h3", {});
-    this.node = make("section", { class: "lesson-gallery", "aria-label": `Classes${run.letter ? ` of ${run.letter}` : ""}`,
-      onpointerleave: () => on.hover(-1) }, this.heading, this.body);
+    this.node = make("section", { class: "lesson-gallery",
+      "aria-label": `Classes${run.letter ? ` of ${run.letter}` : ""}`,
+      onpointerleave: () => on.hover(-1, run) }, this.heading, this.body);
+    this.sized.observe(this.node);
   }
 
   /** Show the recorded moment nearest to a step; the same one is not drawn again. */
@@ -46,10 +50,15 @@ class LessonGallery {
     this.body.replaceChildren(...rows, ...(torn.length ? [doubtful] : []));
   }
 
+  release() {
+    this.sized.disconnect();
+  }
+
   #row(name, size, group) {
     const head = make("div", { class: "lesson-class-name" }, make("b", { text: name }),
       make("span", { class: "twist-quiet", text: size }));
-    const tiles = group.slice(0, LESSON_PER_ROW).map(({ i }) => this.#tile(i));
+    const room = Math.floor((this.node.clientWidth - LESSON_NAME) / (LESSON_TILE + 4));
+    const tiles = group.slice(0, clamp(room, 4, LESSON_PER_ROW)).map(({ i }) => this.#tile(i));
     return make("div", { class: "lesson-row" }, head, make("div", { class: "lesson-tiles" }, ...tiles));
   }
 
@@ -57,7 +66,8 @@ class LessonGallery {
     const { table, thumbnails } = this.images;
     const label = table.labels?.length ? `, ${lessonLabel(table, i)}` : "";
     const tile = make("button", { class: "lesson-tile", "aria-label": `image ${table.sample_ids?.[i] ?? i}${label}`,
-      onpointerenter: () => this.on.hover(i), onfocus: () => this.on.hover(i), onclick: () => this.on.choose(i) });
+      onpointerenter: () => this.on.hover(i, this.run), onfocus: () => this.on.hover(i, this.run),
+      onblur: () => this.on.hover(-1, this.run), onclick: () => this.on.choose(i, this.run) });
     tile.dataset.row = String(i);
     if (table.sheets?.length) thumbnails.show(tile, i, LESSON_TILE);
     else tile.textContent = String(i);

@@ -9,7 +9,7 @@ const LESSON_INK = ["#0072B2", "#D55E00"];
 
 class LessonInspector {
   constructor(/** @type {LessonRun[]} */ runs, range, /** @type {(run: LessonRun) => any} */ imagesOf, go) {
-    this.runs = runs.filter((run) => run.frames);
+    this.all = this.runs = runs.filter((run) => run.frames);
     this.range = range;
     this.imagesOf = imagesOf;
     this.go = go;
@@ -27,11 +27,18 @@ class LessonInspector {
     this.node.hidden = !this.runs.length;
   }
 
-  /** Show an image at a step; `note` says why this one. */
-  show(/** @type {number} */ row, /** @type {number} */ step, /** @type {string} */ note) {
-    const { thumbnails, table } = this.imagesOf(this.runs[0]);
-    if (row !== this.row) {
+  /**
+   * Show an image.
+   * @param {number} row
+   * @param {number} step
+   * @param {LessonRun | null} of  the run whose row it is; null where it is that of all
+   * @param {string} note  why this one
+   */
+  show(row, step, of, note) {
+    const { thumbnails, table } = this.imagesOf(of ?? this.runs[0]);
+    if (row !== this.row || (of && of !== this.runs[0])) {
       this.row = row;
+      this.runs = of ? [of] : this.all;
       const label = table.labels?.length ? lessonLabel(table, row) : "";
       const id = table.sample_ids ? table.sample_ids[row] : row;
       this.title.textContent = `Image ${count(id)}${label ? ` · ${label}` : ""}`;
@@ -122,7 +129,7 @@ class LessonInspector {
     this.chart.replaceChildren(...parts, this.head, ...this.dots);
     this.chart.setAttribute("aria-label", `Entropy of this image through time: ${told.join("; ")}`);
     this.key.textContent = `Its entropy, nats: 0 sure, log ${this.runs[0].num_classes} cannot tell. Below, its class.` +
-      (this.runs.length > 1 ? " A solid, B dashed." : "");
+      (this.runs.length > 1 ? " A solid, B dashed." : this.all.length > 1 ? ` Of ${this.runs[0].letter}.` : "");
   }
 
   #now(step) {

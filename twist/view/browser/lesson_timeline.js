@@ -33,7 +33,8 @@ class LessonTimeline {
     this.strip = makeSvgNode("svg", { class: "lesson-strip", "aria-hidden": "true",
       onpointerdown: (event) => this.#drag(event) });
     this.slider = make("input", { type: "range", class: "lesson-slider", min: String(this.range.first),
-      max: String(this.range.last), step: "1", "aria-label": "Step", oninput: () => this.on.go(this.slider.valueAsNumber),
+      max: String(this.range.last), step: "1", "aria-label": "Step",
+      oninput: () => this.on.go(this.slider.valueAsNumber),
       onkeydown: (event) => this.key(event) });
     this.playing = make("button", { class: "lesson-play", onclick: () => this.on.play(!this.isPlaying) });
     this.told = make("output", { class: "lesson-told" });

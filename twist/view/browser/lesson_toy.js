@@ -1,12 +1,13 @@
 // @ts-check
-/** The toy lab as a page of its own; what is set up stands in its address, so that a link, or a reload, has it again. */
+/** The toy lab as a page of its own; what is set up stands in its address: a link, or a reload, has it again. */
 
 const TOY_PAGE_WRITE_MS = 300; // browsers refuse to write the address more often than a hundred times in ten seconds
 
 function renderToyPage(/** @type {HTMLElement} */ el) {
   const values = JSON.parse(el.querySelector("script")?.textContent ?? "{}");
   const place = make("div", {});
-  el.replaceChildren(...(values.title ? [make("h1", { class: "twist lesson-toy-title", text: values.title })] : []), place);
+  const title = make("h1", { class: "twist lesson-toy-title", text: values.title });
+  el.replaceChildren(...(values.title ? [title] : []), place);
   let lab = /** @type {LabView | null} */ (null);
   let written = "";
   let timer = 0;
@@ -26,6 +27,7 @@ function renderToyPage(/** @type {HTMLElement} */ el) {
     }
   };
   const draw = () => {
+    clearTimeout(timer); // what was set up before is not what the address says now
     lab?.close();
     const begins = start();
     lab = renderLab(place, {
