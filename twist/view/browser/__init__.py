@@ -14,6 +14,9 @@ _FOLDER = resources.files("twist.view.browser")
 # A part that lies in several files.
 _WHOLES = {
     "scatter": ("scatter_index", "scatter_inks", "scatter_layers", "scatter_input", "scatter_picture", "scatter"),
+    "toy": ("toy_random", "toy_data", "toy_terms", "toy_network", "toy_bench"),
+    "lab_pictures": ("lab_bounds", "lab_canvas", "lab_plane", "lab_simplex", "lab_regions", "lab_arrows"),
+    "lab_view": ("lab_knobs", "lab_panes", "lab_controls", "lab_share", "lab"),
 }
 
 

@@ -174,12 +174,9 @@ class LabView {
     const two = this.panes.length === 2;
     this.root.dataset.panes = String(this.panes.length);
     this.panes.forEach((pane, k) => {
-      pane.letter = two ? LAB_LETTERS[k] : "";
       pane.twin = two ? this.panes[1 - k] : null;
-      pane.badge.textContent = pane.letter;
-      pane.badge.hidden = !two;
       pane.node.dataset.pane = LAB_LETTERS[k].toLowerCase();
-      pane.node.setAttribute("aria-label", two ? `Experiment ${LAB_LETTERS[k]}` : "Experiment");
+      pane.rename(two ? LAB_LETTERS[k] : "");
       pane.refresh();
     });
   }
@@ -334,7 +331,8 @@ class LabView {
     this.pause();
     pane.experiment = name;
     const healthy = Object.entries(pane.bench.defaults ?? {}).filter(([field]) => !LAB_OWN.has(field));
-    pane.bench.restart({ ...Object.fromEntries(healthy), ...found[this.kind] }, name);
+    const points = this.kind === "toy" ? { "data.source": this.data } : {}; // an experiment may bring its own
+    pane.bench.restart({ ...Object.fromEntries(healthy), ...points, ...found[this.kind] }, name);
     if (pane.twin) pane.twin.bench.restart();
     this.#ask(pane, found);
     this.pause();

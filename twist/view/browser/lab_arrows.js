@@ -21,9 +21,11 @@ function labDrawArrows(pen, /** @type {LabSimplex} */ simplex, { rows, terms }) 
     if (Number.isNaN(x)) continue;
     Object.entries(terms).forEach(([name, moves], lane) => {
       const [dx, dy] = simplex.place(moves, k * numClasses);
-      const length = labArrowLength(Math.hypot(dx, dy), simplex.radius);
+      const pull = Math.hypot(dx, dy);
+      const [right, down] = [dx / pull, dy / pull];
+      const length = Math.min(labArrowLength(pull, simplex.radius), labWayOut(simplex, x, y, right, down) -
+        LAB_ARROW_BEGIN);
       if (!(length > 4)) return;
-      const [right, down] = [dx / Math.hypot(dx, dy), dy / Math.hypot(dx, dy)];
       const side = (lane - 1) * LAB_ARROW_LANE;
       const at = (way) => [x + right * way - down * side, y + down * way + right * side];
       const [from, to] = [at(LAB_ARROW_BEGIN), at(LAB_ARROW_BEGIN + length)];
@@ -38,6 +40,19 @@ function labDrawArrows(pen, /** @type {LabSimplex} */ simplex, { rows, terms }) 
 /** Pixels of an arrow: they grow as the root of the pull, so that weak ones are seen beside strong ones. */
 function labArrowLength(/** @type {number} */ pull, /** @type {number} */ radius) {
   return Math.min(0.55 * radius * Math.sqrt(pull), 0.5 * radius);
+}
+
+/** Pixels from a place to the simplex's edge in a direction: no distribution lies beyond. */
+function labWayOut(/** @type {LabSimplex} */ simplex, x, y, right, down) {
+  const corners = (simplex.corners ?? []).map(([cx, cy]) => simplex.pixel(cx, cy));
+  let way = Infinity;
+  corners.forEach(([ax, ay], k) => {
+    const [bx, by] = corners[(k + 1) % corners.length];
+    const [nx, ny] = [by - ay, ax - bx]; // out of a polygon that runs clockwise on the screen
+    const speed = nx * right + ny * down;
+    if (speed > 0) way = Math.min(way, Math.max(0, (nx * (ax - x) + ny * (ay - y)) / speed));
+  });
+  return way;
 }
 
 /** The number of a chosen sample, the same in all pictures. */

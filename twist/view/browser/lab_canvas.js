@@ -50,7 +50,7 @@ class LabPicture {
   /** @param {HTMLCanvasElement} canvas  @param {string} name  what it shows, for who cannot see it */
   constructor(canvas, name) {
     this.canvas = canvas;
-    this.name = name;
+    this.name = this.ownName = name;
     this.width = this.height = this.draws = 0;
     this.cost = 0; // milliseconds of a frame here, a running mean
     this.unit = 1; // pixels of the canvas for one of the page
@@ -128,16 +128,29 @@ class LabPicture {
     if (moving) this.draw();
   }
 
+  /** Say whose picture it is, where there are two. */
+  rename(/** @type {string} */ letter) {
+    this.name = this.ownName + (letter ? `, ${letter}` : "");
+    this.quietUntil = 0;
+  }
+
   /** Say what is shown, at most once a second. */
   say(/** @type {string} */ words) {
-    const now = performance.now();
-    if (now < (this.quietUntil ?? 0)) return;
-    this.quietUntil = now + 1000;
+    this.words = words;
+    const wait = (this.quietUntil ?? 0) - performance.now();
+    if (wait > 0) {
+      this.saying ??= setTimeout(() => this.say(this.words ?? ""), wait + 1);
+      return;
+    }
+    clearTimeout(this.saying);
+    this.saying = undefined;
+    this.quietUntil = performance.now() + 1000;
     this.canvas.setAttribute("aria-label", `${this.name}: ${words}`);
   }
 
   release() {
     this.draw.cancel();
+    clearTimeout(this.saying);
     for (const each of [this.sized, this.seen, this.hosts]) each.disconnect();
     this.scheme.removeEventListener("change", this.repaint);
   }

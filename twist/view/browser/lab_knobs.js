@@ -47,13 +47,11 @@ const LAB_ALL_KNOBS = [...LAB_LIVE, ...LAB_FROM_START];
 class LabKnobs {
   /**
    * @param {{turn: (changes: Record<string, number>) => void, restart: (changes: Record<string, any>) => void}} on
-   * @param {string} owner  whose knobs, for names that are heard
    */
-  constructor(on, owner) {
+  constructor(on) {
     this.on = on;
     this.values = /** @type {Record<string, any>} */ ({});
     this.defaults = /** @type {Record<string, any>} */ ({});
-    this.owner = owner;
     this.rows = new Map();
     this.bars = new Map();
     const terms = LAB_LIVE.filter((knob) => knob.term).map((knob) => this.#term(knob));
@@ -62,7 +60,7 @@ class LabKnobs {
     const start = make("fieldset", { class: "twist-lab-group twist-lab-start" },
       make("legend", { text: "From the start ↺", title: "Each of these restarts from the same seed" }),
       ...LAB_FROM_START.map((knob) => this.#choice(knob)));
-    this.node = make("div", { class: "twist-lab-knobs", role: "group", "aria-label": `Knobs${owner}` },
+    this.node = make("div", { class: "twist-lab-knobs", role: "group", "aria-label": "Knobs" },
       ...terms, others, start);
   }
 
@@ -72,7 +70,7 @@ class LabKnobs {
     const fill = make("i", {});
     this.bars.set(term, { value, fill });
     const node = make("div", { class: `twist-lab-group twist-lab-term twist-lab-${term}`, role: "group", "aria-label":
-      `${knob.label}${this.owner}` },
+      knob.label },
     make("div", { class: "twist-lab-term-head" }, make("span", { class: "twist-lab-line", "aria-hidden": "true" }),
       make("strong", { text: knob.label }), make("span", { class: "twist-gap" }),
       make("span", { class: "twist-lab-bar", "aria-hidden": "true" }, fill), value),
@@ -85,7 +83,6 @@ class LabKnobs {
     const value = make("output", { class: "twist-lab-value" });
     const input = make("input", { type: "range", min: 0, max: knob.values.length - 1, step: 1,
       "data-lm-suppress-shortcuts": "true", "data-field": knob.field, title: knob.help,
-      "aria-label": `${knob.label}${knob.term ? " weight" : ""}${this.owner}`,
       onkeydown: (event) => event.stopPropagation(),
       oninput: () => this.#turned(knob, knob.values[Number(input.value)]) });
     const node = make("label", { class: "twist-lab-slider", title: knob.help },
@@ -95,16 +92,25 @@ class LabKnobs {
   }
 
   #choice(knob) {
-    const input = make("select", { "data-field": knob.field, title: knob.help, "aria-label":
-      `${knob.label}, restarts${this.owner}`, onkeydown: (event) => event.stopPropagation(), onchange: () => {
-      const number = Number(input.value);
-      this.on.restart({ [knob.field]: Number.isNaN(number) ? input.value : number });
-    } });
+    const input = make("select", { "data-field": knob.field, title: knob.help,
+      onkeydown: (event) => event.stopPropagation(), onchange: () => {
+        const number = Number(input.value);
+        this.on.restart({ [knob.field]: Number.isNaN(number) ? input.value : number });
+      } });
     for (const [value, text] of Object.entries(knob.choices)) input.append(make("option", { value, text }));
     const node = make("label", { class: "twist-lab-choice", title: `${knob.help} Restarts from the same seed.` },
       make("span", { class: "twist-lab-name", text: knob.label }), input);
     this.rows.set(knob.field, { knob, node, input, value: null });
     return node;
+  }
+
+  /** Name the knobs for who hears them; `letter` says whose they are where there are two. */
+  name(/** @type {string} */ letter) {
+    const owner = letter ? `, ${letter}` : "";
+    for (const { knob, input } of this.rows.values()) {
+      const kind = knob.term ? " weight" : knob.choices ? ", restarts" : "";
+      input.setAttribute("aria-label", `${knob.label}${kind}${owner}`);
+    }
   }
 
   #turned(/** @type {LabSlider} */ knob, /** @type {number} */ value) {

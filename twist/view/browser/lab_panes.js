@@ -43,6 +43,7 @@ class LabPane {
     this.bench = bench;
     this.chosen = [];
     this.pulls = null;
+    this.foot.replaceChildren(...(bench.foot ? [bench.foot] : []));
     this.ends = bench.subscribe(() => this.refresh());
     this.refresh();
   }
@@ -66,7 +67,8 @@ class LabPane {
     this.headline = make("div", { class: "twist-lab-headline" }, this.badge, this.words, this.question,
       make("div", { class: "twist-lab-side" }, this.step, this.reveal));
     this.knobs = new LabKnobs({ turn: (changes) => this.lab.turn(this, changes),
-      restart: (changes) => this.lab.restart(this, changes) }, this.letter ? `, ${this.letter}` : "");
+      restart: (changes) => this.lab.restart(this, changes) });
+    this.foot = make("div", {}); // what a bench has to say of itself
     this.pictures = make("div", { class: "twist-lab-pictures" });
     this.regions = this.#picture("regions", "Points and their classes", LabRegions,
       { drawn: (points) => this.lab.drawn(points) });
@@ -78,7 +80,8 @@ class LabPane {
     this.node = make("section", { class: "twist-lab-pane", "aria-label": "Experiment", "data-pane":
       this.letter.toLowerCase() || "a", onpointerdown: () => this.lab.use(this), onfocusin: () => this.lab.use(this) },
       this.headline, this.message, make("div", { class: "twist-lab-body" }, this.knobs.node, this.pictures),
-      this.spoken);
+      this.foot, this.spoken);
+    this.rename(this.letter);
     this.knobs.hide(this.hidden);
     this.knobs.node.hidden = this.hidden.has("knobs");
     this.headline.hidden = this.hidden.has("sentence");
@@ -94,6 +97,16 @@ class LabPane {
       make("div", { class: "twist-lab-figure-head" }, make("h3", { text: title }), extra), canvas, caption);
     node.hidden = this.hidden.has(name);
     return { node, canvas, picture, caption, extra };
+  }
+
+  /** Its letter where there are two; none where it is alone. */
+  rename(/** @type {string} */ letter) {
+    this.letter = letter;
+    this.badge.textContent = letter;
+    this.badge.hidden = !letter;
+    this.node.setAttribute("aria-label", letter ? `Experiment ${letter}` : "Experiment");
+    this.knobs.name(letter);
+    for (const { picture } of [this.regions, this.simplex, this.plane]) picture.rename(letter);
   }
 
   // -- what is shown -------------------------------------------------------------------------------------------------
@@ -116,6 +129,7 @@ class LabPane {
     if (waits && this.message.textContent !== bench.message) this.message.textContent = bench.message;
     this.step.textContent = frame ? `step ${count(frame.step)}` : "";
     this.#showRegions();
+    this.pictures.classList.toggle("twist-lab-stale", !frame);
     if (!frame) return;
     this.knobs.terms(frame, frame.numClasses);
     this.#showPlane();
@@ -214,10 +228,9 @@ class LabPane {
       const moves = termArrows(views, views.length / 2 / numClasses, numClasses, places.map(({ at }) => at));
       places.forEach(({ seen }, k) => {
         for (const name of Object.keys(raw)) {
-          // Of a sample outside the batch only one distribution is known: its views are as far apart as when last seen.
-          if (seen || name !== "consistency") {
-            raw[name].set(moves[name].subarray(k * numClasses, (k + 1) * numClasses), k * numClasses);
-          }
+          const own = raw[name].subarray(k * numClasses, (k + 1) * numClasses);
+          if (seen || name !== "consistency") own.set(moves[name].subarray(k * numClasses, (k + 1) * numClasses));
+          else own.forEach((value, c) => { own[c] = value / 2; }); // how far its views are apart was known a while ago
         }
       });
       this.pulls.step = frame.step;
