@@ -93,19 +93,27 @@ class Recipe:
 
 def field_names() -> list[str]:
     """Dotted names of every field of a recipe, in reading order."""
-    return [name for name, _ in _walk(Recipe)]
+    return list(_fields())
 
 
 def field_help(name: str) -> str:
     """The sentence that explains a field (dotted name)."""
-    fields = dict(_walk(Recipe))
+    fields = _fields()
     if name not in fields:
         raise ConfigError(f"unknown field {name!r}{nearest(name, fields)}")
     return fields[name].metadata["help"]
 
 
+_hints = functools.cache(typing.get_type_hints)  # which compiles every annotation anew
+
+
+@functools.cache
+def _fields() -> dict[str, dataclasses.Field]:
+    return dict(_walk(Recipe))
+
+
 def _walk(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field]]:
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     for declared in dataclasses.fields(cls):
         kind = hints[declared.name]
         if isinstance(kind, type) and dataclasses.is_dataclass(kind):
@@ -132,7 +140,7 @@ def with_fields(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
     >>> with_fields(Recipe(), {"optim.epochs": "5", "views.zoom": "0.9,1.1"}).views.zoom
     (0.9, 1.1)
     """
-    known = field_names()
+    known = _fields()
     tree: dict[str, Any] = {}
     for name, value in changes.items():
         if name not in known:
@@ -147,8 +155,8 @@ def with_fields(recipe: Recipe, changes: dict[str, Any]) -> Recipe:
 
 def _read_value(name: str, value: Any) -> Any:
     group, _, leaf = name.rpartition(".")
-    owner = typing.get_type_hints(Recipe)[group] if group else Recipe
-    kind = typing.get_type_hints(owner)[leaf]
+    owner = _hints(Recipe)[group] if group else Recipe
+    kind = _hints(owner)[leaf]
     try:
         return as_type(value, kind)
     except (TypeError, ValueError, OverflowError):
