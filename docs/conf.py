@@ -44,6 +44,7 @@ python_maximum_signature_line_length = 100
 html_theme = "furo"
 html_title = "twist"
 html_static_path = ["_static"]
+html_logo = html_favicon = "_static/mark.svg"
 html_css_files = ["twist.css"]
 html_math_renderer = "mathml"
 html_copy_source = False

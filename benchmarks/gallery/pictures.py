@@ -103,7 +103,7 @@ def maps(*, dark: bool) -> bytes:
     )
     side, head = 300, 26
     shade = DARK if dark else LIGHT
-    sheet = Image.new("RGB", (3 * side + 2 * _GAP * 2, 2 * (side + head)), shade.paper)
+    sheet = Image.new("RGBA", (3 * side + 2 * _GAP * 2, 2 * (side + head)), (0, 0, 0, 0))
     write, pen = _pen(sheet, dark=dark), ImageDraw.Draw(sheet)
     for place, (words, data, hues, neighbors, seed) in enumerate(settings):
         found_at = umap.UMAP(n_neighbors=neighbors, min_dist=0.0, random_state=seed, n_jobs=1).fit_transform(data)
@@ -134,8 +134,7 @@ def _sheet(
     """Tiles in rows; ``after`` pixels set the first column apart, ``below`` each row."""
     side = rows[0][0].width
     width = left + max(map(len, rows)) * (side + _GAP) - _GAP + after
-    paper = (DARK if dark else LIGHT).paper
-    sheet = Image.new("RGB", (width, top + len(rows) * (side + _GAP + below)), paper)
+    sheet = Image.new("RGBA", (width, top + len(rows) * (side + _GAP + below)), (0, 0, 0, 0))
     for y, row in enumerate(rows):
         for x, tile in enumerate(row):
             sheet.paste(tile, (left + x * (side + _GAP) + (after if x else 0), top + y * (side + _GAP + below)))

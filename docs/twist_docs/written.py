@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 import twist.runs.recipes
 from twist.cli import _parser
 from twist.runs.config import Recipe, field_help, field_names, field_value
+from twist.runs.experiments import EXPERIMENTS
 from twist.runs.recipes import recipe_facts, recipe_groups
 
 MARK = re.compile(r"^<!-- from the code: ([\w-]+) -->$", re.MULTILINE)
@@ -110,7 +111,20 @@ def subcommands() -> Iterator[tuple[str, argparse.ArgumentParser, str]]:
                 yield choice.dest, action.choices[choice.dest], choice.help or ""
 
 
-WRITERS = {"fields": fields, "recipes": recipes, "commands": commands}
+def experiments() -> str:
+    """Every experiment of the collapse lab: what it shows, its question and its answer, hidden at first."""
+    parts = []
+    for experiment in EXPERIMENTS:
+        parts.append(f"\n(experiment-{experiment.name})=\n### {experiment.title}\n")
+        parts.append(f"`{experiment.name}` shows: {experiment.shows}.\n\n**{_escape(experiment.question)}**\n")
+        parts.append(f"<details><summary>Answer</summary>\n\n{_escape(experiment.answer)}\n\n</details>\n")
+        for data, knobs in (("Digits", experiment.digits), ("Toy", experiment.toy)):
+            if knobs:
+                parts.append(f"*{data}:* " + ", ".join(f"`{name}` = `{_spell(v)}`" for name, v in knobs.items()) + "\n")
+    return "\n".join(parts)
+
+
+WRITERS = {"experiments": experiments, "fields": fields, "recipes": recipes, "commands": commands}
 
 
 def _usage(parser: argparse.ArgumentParser) -> str:
