@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -22,7 +23,7 @@ ODD = (None, "", "banana", 1e9, float("nan"), [], {}, object(), np.zeros((0, 3))
 @every
 def test_an_exercise_has_all_its_parts_and_its_solution_sets_the_answer(lesson, each):
     assert each.question and each.hint and each.solution and each.mistakes
-    assert "answer = " in each.solution
+    assert re.search(r"^(answer = |def answer\()", each.solution, re.M)
     assert len(each.solution.splitlines()) <= 8
     asked = exercise(f"{lesson}.{each.name}")
     assert each.hint in repr(asked.hint()) and each.solution in repr(asked.solution())

@@ -15,6 +15,7 @@ from twist.runs.fields import ConfigError, nearest
 Judge = Callable[[Any], str]
 
 _MARKS = {"right": ("✓", "Right", "#009E73"), "wrong": ("✗", "Not yet", "#D55E00")}
+_MACHINERY = {"exercise", "judges", "pictures"}
 _MARKS["unanswered"] = ("…", "Not answered yet", "#0072B2")
 
 

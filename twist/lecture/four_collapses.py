@@ -41,26 +41,27 @@ EXERCISES = (
         ),
         hint="exp H(Y) is the number of classes in use.",
         solution='answer = "partial"',
-        why="Five classes of fifty. The loss is −1.56 nats and looks like success: a healthy run with 50 classes goes to "
-        "−3 and beyond.",
+        why="Five classes of fifty: sure, consistent, and with a loss far below 0 that looks like success. Only the "
+        "number of classes in use says what is missing.",
         mistakes=("healthy", "uniform", "one-class", "five"),
     ),
     Exercise(
         name="usage",
-        question="In the flat run the largest class holds about as many images as in the healthy one, and all classes "
-        "are used. Which number of the verdict's evidence gives it away nevertheless: 'class usage', 'information' or "
+        question="In the run `flat` no class is empty, the class perplexity is 10.0 of 10, and the loss is lower than "
+        "that of the healthy run. Which number gives it away nevertheless: 'usage' (of the classes), 'information' or "
         "'agreement'?",
         judge=choice(
             "information",
             {
-                "class usage": "argmax of a flat distribution falls on some class: usage counts these, and looks fine.",
+                "usage": "argmax of a flat distribution falls on some class: usage counts these, and looks fine.",
                 "agreement": "Agreement is low in a flat run, but it is low in an inconsistent one, too.",
             },
         ),
         hint="All collapses have one number in common: see the table of the lesson on three terms.",
         solution='answer = "information"',
-        why="I(X;Y) = H(Y) − H(Y|X) is 0 whenever all images get the same answer, whatever that answer is.",
-        mistakes=("class usage", "agreement", "loss"),
+        why="I(X;Y) = H(Y) − H(Y|X) is 0 whenever all images get the same answer, whatever that answer is. The loss "
+        "was low because nothing fined flat answers any more.",
+        mistakes=("usage", "agreement", "loss"),
     ),
     Exercise(
         name="mystery",

@@ -117,8 +117,8 @@ EXERCISES = (
         hint="What share of an image's neighbors has the same label as itself? `labels[neighbors]` is an array of "
         "1,797 rows and 15 columns.",
         solution="share = (labels[neighbors] == labels[:, None]).mean(1)\nanswer = share.argsort()[:40]",
-        why="A wrong label stands alone among its neighbors. Most of the others you named are torn images and noise: their "
-        "labels are not wrong, but they mean little.",
+        why="A wrong label stands alone among its neighbors. Most of the others you named are torn images and noise, "
+        "whose labels are not wrong, but mean little.",
         mistakes=(np.arange(40), np.arange(1797), []),
     ),
 )

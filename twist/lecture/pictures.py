@@ -1,13 +1,13 @@
-"""Small pictures for the lessons: images in a row, each with a line of text."""
+"""Small pictures for the lessons: images in a row, each with a line of text, and maps beside each other."""
 
 from __future__ import annotations
 
 import base64
 import html
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _SIDE = 72
+# Okabe and Ito's, told apart by color-blind readers; the eighth and later groups get other symbols.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#1b1f24")
+_PLAIN: dict[str, Any] = {"showarrow": False, "font": {"size": 11, "color": "#1b1f24"}, "opacity": 0.85}
 
 
 @dataclass(frozen=True)
@@ -66,3 +69,33 @@ def _address(image: np.ndarray) -> str:
     page = io.BytesIO()
     Image.fromarray(image).save(page, "PNG")
     return "data:image/png;base64," + base64.b64encode(page.getvalue()).decode()
+
+
+def small_maps(maps: Mapping[str, np.ndarray], groups: Sequence[Any] | np.ndarray | None = None) -> go.Figure:
+    """Maps in a row, without axes, since those of a map mean nothing.
+
+    Parameters
+    ----------
+    maps
+        Title and places ``[M, 2]`` of each.
+    groups
+        Group of every row: named at its median place, and told when a point is hovered over.
+    """
+    import plotly.graph_objects as go
+    from plotly.subplots import make_subplots
+
+    figure = make_subplots(1, len(maps), subplot_titles=list(maps), horizontal_spacing=0.02)
+    names = None if groups is None else np.asarray(groups).astype(str)
+    for column, places in enumerate(maps.values(), start=1):
+        for number, name in enumerate([None] if names is None else np.unique(names)):
+            rows = places if name is None else places[names == name]
+            color = _COLORS[number % len(_COLORS)] if name is not None else "#5b6470"
+            told = {"hoverinfo": "skip"} if name is None else {"hovertemplate": f"{name}<extra></extra>"}
+            dots = {"size": 4, "color": color, "symbol": number // len(_COLORS)}
+            figure.add_trace(go.Scatter(x=rows[:, 0], y=rows[:, 1], mode="markers", marker=dots, **told), 1, column)
+            if name is not None:
+                x, y = np.median(rows, axis=0)
+                figure.add_annotation(x=x, y=y, text=f"<b>{name}</b>", bgcolor="white", row=1, col=column, **_PLAIN)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure.update_layout(showlegend=False, height=340, margin={"t": 40, "l": 10, "r": 10, "b": 10})
