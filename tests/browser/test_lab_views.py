@@ -279,7 +279,7 @@ def test_one_step_at_a_time_draws_the_pulls_and_goes_back(show):
 def test_points_are_drawn_with_the_pointer_and_learned(show):
     page = show(start={"play": False})
     page.get_by_role("combobox", name="Data").select_option("drawn")
-    expect(pane(page).locator(".twist-lab-message")).to_contain_text("Draw some points")
+    expect(pane(page).locator(".twist-lab-big").first).to_contain_text("Draw some points")
     box = page.locator('canvas[data-picture="regions"]').bounding_box()
     for x, y in ((0.25, 0.3), (0.75, 0.3), (0.5, 0.8)):
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])
@@ -298,7 +298,7 @@ def test_a_dot_tells_what_it_is_to_the_pointer_and_to_the_keys(show):
     simplex = page.locator('canvas[data-picture="simplex"]')
     simplex.press("ArrowUp")
     card = page.locator(".twist-lab-card")
-    expect(card).to_contain_text(re.compile(r"point \d+ \((top|left|right)\): class \d \d+ %.*entropy \d\.\d\d nats"))
+    expect(card).to_contain_text(re.compile(r"point \d+ \((top|left|right)\): class \d \d+\s%.*entropy \d\.\d\d nats"))
     expect(simplex).to_have_attribute("aria-label", re.compile("Probability simplex: point"))
     row = page.evaluate("() => view.panes[0].simplex.picture.at")
     assert page.evaluate("() => view.panes[0].regions.picture.marked") == row

@@ -219,8 +219,8 @@ class LabView {
   // -- time ----------------------------------------------------------------------------------------------------------
 
   get playing() {
-    return this.ticking !== undefined || this.panes.some(({ bench }) => bench.state === "running" ||
-      bench.state === "starting");
+    return this.ticking !== undefined || this.panes.some(({ bench, quiz }) => !quiz?.asking &&
+      (bench.state === "running" || bench.state === "starting"));
   }
 
   togglePlay() {

@@ -8,7 +8,7 @@
 
 /** What a person can expect of an experiment: the words of the verdict, and what they mean here. */
 const LAB_EXPECTATIONS = {
-  "healthy": "healthy: sure, all classes used",
+  "healthy": "healthy",
   "uniform collapse": "uniform: nobody is sure",
   "one-class collapse": "one class takes all",
   "partial collapse": "a few classes take all",
@@ -29,7 +29,7 @@ class LabControls {
     this.play = button("play", "▶ Play", "Train on, in all panes");
     this.back = button("back", "‹ Back", "Pause, and be one step before");
     this.step = button("step", "Step ›", "Pause, and take one step of training");
-    this.reset = button("reset", "↺ Reset", "Begin anew from the same seed, with the knobs as they are");
+    this.reset = button("reset", "↺ Restart", "Begin anew from the same seed, with the knobs as they are");
     this.undo = button("undo", "Undo", "");
     this.rewind = button("rewind", "Rewind", "");
     this.speed = makeSelect("Speed", { slow: "slow motion", normal: "normal", fast: "fast" }, (name) => on.speed(name));

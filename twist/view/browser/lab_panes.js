@@ -93,10 +93,20 @@ class LabPane {
     const caption = make("figcaption", {});
     const picture = new kind(canvas, { ...on, hover: (row, x, y) => this.#hover(name, row, x, y),
       choose: (row) => this.choose(row), describe: (row) => this.describe(row) });
-    const node = make("figure", { class: `twist-lab-figure twist-lab-figure-${name}` },
-      make("div", { class: "twist-lab-figure-head" }, make("h3", { text: title }), extra), canvas, caption);
+    const head = make("div", { class: "twist-lab-figure-head" }, make("h3", { text: title }), extra);
+    if (picture instanceof LabSimplex) {
+      const zoom = (text, label, factor) => make("button", { type: "button", text, "aria-label": label, title:
+        `${label} (keys + − 0 on the picture, or Ctrl and the wheel)`, onclick: () => picture.zoom(factor) });
+      head.append(make("span", { class: "twist-gap" }), make("span", { class: "twist-lab-zoom" },
+        zoom("+", "Enlarge", 1.6), zoom("−", "Make smaller", 1 / 1.6)));
+    }
+    const node = make("figure", { class: `twist-lab-figure twist-lab-figure-${name}` }, head, canvas, caption);
     node.hidden = this.hidden.has(name);
     return { node, canvas, picture, caption, extra };
+  }
+
+  get noun() {
+    return this.bench.kind === "digits" ? "image" : "point";
   }
 
   /** Its letter where there are two; none where it is alone. */
@@ -123,10 +133,12 @@ class LabPane {
     dataset.redraws = String(this.redraws);
     this.knobs.show(bench.knobs, bench.defaults);
     this.#say();
-    const waits = !frame || bench.state === "starting" || bench.state === "failed";
-    this.message.hidden = !waits;
+    // What a running experiment is about, its headline says; what keeps one from running is said beside it.
+    const told = frame && bench.state !== "running" && (bench.state !== "paused" || bench.kind === "digits") &&
+      bench.message !== "Paused." ? bench.message : "";
+    this.message.hidden = !told;
     this.message.dataset.state = bench.state;
-    if (waits && this.message.textContent !== bench.message) this.message.textContent = bench.message;
+    if (this.message.textContent !== told) this.message.textContent = told;
     this.step.textContent = frame ? `step ${count(frame.step)}` : "";
     this.#showRegions();
     this.pictures.classList.toggle("twist-lab-stale", !frame);
@@ -146,8 +158,8 @@ class LabPane {
       batchSize: frame.batchSize, trail: bench.trail, letter: this.letter,
       marks: bench.turns.map((turn) => ({ step: turn.step, words: labTurnWords(turn) })), guess: this.guess,
       ghost: theirs && { trail: theirs.trail, letter: twin?.letter ?? "" } });
-    this.#caption(this.plane, `${frame.finalNorm === "none" ? "" : "Hatched: out of reach behind the norm. "}I, the ` +
-      "height above the diagonal: what the class tells about a sample. ◇: a turned knob.");
+    this.#caption(this.plane, `I, the height above the diagonal, is what a class tells about a ${this.noun}. ◇: a ` +
+      `turned knob.${frame.finalNorm === "none" ? "" : " Hatched: out of reach behind the norm."}`);
   }
 
   #showSimplex() {
@@ -156,8 +168,7 @@ class LabPane {
     const arrows = this.arrows ? this.#pulls(frame) : null;
     this.simplex.picture.show({ numClasses: frame.numClasses, count: frame.count, probs: frame.probs,
       visited: frame.visited, labels: frame.labels, labelNames: frame.labelNames, arrows });
-    const noun = this.bench.kind === "digits" ? "image" : "point";
-    this.#caption(this.simplex, labSimplexCaption(frame.numClasses, noun));
+    this.#caption(this.simplex, labSimplexCaption(frame.numClasses, this.noun));
     this.#legend(frame);
   }
 
@@ -246,9 +257,11 @@ class LabPane {
   #say() {
     const verdict = /** @type {LabWords | null} */ (this.bench.verdict);
     this.node.dataset.verdict = verdict?.kind ?? "";
-    if (!verdict) {
-      this.title.textContent = this.sentence.textContent = this.why.textContent = this.cure.textContent = "";
-      this.sign.textContent = "";
+    if (!verdict) { // nothing to see yet: who runs it says why
+      this.title.textContent = this.why.textContent = this.cure.textContent = "";
+      this.sign.textContent = this.bench.state === "failed" ? LAB_SIGNS.bad : LAB_SIGNS.open;
+      this.headline.dataset.level = this.bench.state === "failed" ? "bad" : "open";
+      if (this.sentence.textContent !== this.bench.message) this.sentence.textContent = this.bench.message;
       this.kind = "";
       return;
     }
@@ -279,7 +292,7 @@ class LabPane {
   /** A sample in a few words: what it is, and its class distribution. */
   describe(/** @type {number} */ row) {
     const { probs, numClasses, labels, labelNames, visited } = this.bench.frame;
-    const noun = this.bench.kind === "digits" ? "image" : "point";
+    const { noun } = this;
     const label = labels ? ` (${labelNames?.[labels[row]] ?? labels[row]})` : "";
     if (visited[row] < 0) return `${noun} ${row}${label}: not seen yet`;
     const own = Array.from(probs.subarray(row * numClasses, (row + 1) * numClasses));
@@ -304,7 +317,7 @@ class LabPane {
     for (const { picture } of [this.regions, this.simplex]) picture.mark(row);
     this.card.hidden = row < 0;
     if (row < 0 || !this.bench.frame) return;
-    const words = make("span", { text: this.describe(row) });
+    const words = make("span", { text: this.describe(row).replaceAll(" %", "\u00a0%") });
     const place = () => {
       const { canvas } = name === "simplex" ? this.simplex : this.regions;
       const [outer, inner] = [this.pictures.getBoundingClientRect(), canvas.getBoundingClientRect()];

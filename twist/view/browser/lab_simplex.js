@@ -74,8 +74,9 @@ class LabSimplex extends LabPicture {
   }
 
   /** Show a part enlarged: factors above 1 enlarge, 0 shows all again. */
-  zoom(/** @type {number} */ factor, x = this.width / 2, y = this.height / 2) {
+  zoom(/** @type {number} */ factor, x = NaN, y = NaN) {
     const { view } = this;
+    if (Number.isNaN(x)) [x, y] = this.at >= 0 ? this.dot(this.at) : [this.width / 2, this.height / 2];
     const next = factor ? clamp(view.zoom * factor, 1, LAB_MOST_ZOOM) : 1;
     const [cx, cy] = this.center;
     const ratio = next / view.zoom;
@@ -290,6 +291,7 @@ class LabSimplex extends LabPicture {
     if (many > 24 && this.view.zoom === 1) return;
     corners.forEach(([x, y], c) => {
       const [px, py] = this.pixel(x, y);
+      if (this.view.zoom > 1 && (px < 0 || py < 0 || px > this.width || py > this.height)) return;
       const share = percent(this.shares[c]);
       if (many === 3) {
         const top = y < 0;
