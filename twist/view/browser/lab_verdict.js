@@ -93,7 +93,7 @@ function judgeNotFinite(facts) {
 
 function judgeUniform(facts) {
   const flat = facts.sharpness > 0.98 * facts.top, same = judgeSame(facts) && facts.sharpness > 0.5 * facts.top;
-  const lost = facts.step >= JUDGE_EARLIEST && judgeSame(facts) && facts.information < 0.2 * facts.start;
+  const lost = facts.step >= JUDGE_EARLY / 2 && judgeSame(facts) && facts.information < 0.2 * facts.start;
   if (!(flat || same) || !(facts.step >= JUDGE_EARLY || lost)) return null;
   const sentence = flat
     ? `Every sample gets nearly the same flat distribution: its entropy is ${judgeNats(facts.sharpness)} of at most ` +
@@ -195,7 +195,7 @@ function judgeNoise(facts) {
 
 function judgeInconsistent(facts) {
   if (!judgeDisagree(facts)) return null;
-  const close = judgeWeight(facts, "consistency");
+  const close = judgeWeight(facts, "consistency"), strong = facts.knobs["views.strength"] > 1;
   const why = close < 1
     ? `Consistency has weight ${close}: ${close ? "little" : "nothing"} asks two views of a sample to agree.`
     : `The views (strength ${facts.knobs["views.strength"]}) share too little.`;
@@ -203,7 +203,8 @@ function judgeInconsistent(facts) {
     sentence: `Samples are sure and classes evenly used, but two views of one sample agree in only ` +
       `${judgeShare(facts.agreement)} of the cases and diverge by ${judgeNats(facts.consistency)}: the classes ` +
       "follow the augmentation, not the sample. The plane alone does not show it.",
-    why, cure: close < 1 ? "Raise consistency to 1, and restart." : "Make the views milder." };
+    why, cure: close < 1 ? `Raise consistency to 1${strong ? " and lower the view strength to 1" : ""}, and restart.`
+      : "Make the views milder." };
 }
 
 function judgePlateau(facts) {
@@ -224,14 +225,16 @@ function judgePlateau(facts) {
 function judgeHealthy(facts) {
   const share = facts.best > 0 ? facts.information / facts.best : 0;
   const floor = facts.floor >= 0.01 ? ` (behind the norm it cannot fall below ${facts.floor.toFixed(2)})` : "";
-  const diverse = judgeWeight(facts, "diversity");
-  const why = diverse < 0.5 && facts.norm
+  const diverse = judgeWeight(facts, "diversity"), empty = Math.round(Math.min(facts.C, facts.N) - facts.perplexity);
+  const some = facts.perplexity > 0.8 * facts.C || empty < 1 ? ""
+    : ` About ${empty === 1 ? "one class stays" : `${empty} classes stay`} empty.`;
+  const why = diverse < 0.5 && facts.norm && !some
     ? "Diversity hardly counts, and yet all classes are used: the norm before the softmax keeps every class alive."
     : "Consistency pulls the two views together, sharpness the samples into corners, diversity the classes apart.";
   return { kind: "healthy", title: "Healthy so far", level: "good",
     sentence: `The classes hold ${facts.information.toFixed(2)} of at most ${judgeNats(facts.best)} about the ` +
       `samples (${judgeShare(share)}): ${facts.perplexity.toFixed(1)} of ${facts.C} classes are in use, views agree in ` +
-      `${judgeShare(facts.agreement)} of the cases, and a sample's entropy is ${judgeNats(facts.sharpness)}${floor}.`,
+      `${judgeShare(facts.agreement)} of the cases, and a sample's entropy is ${judgeNats(facts.sharpness)}${floor}.${some}`,
     why, cure: "" };
 }
 
