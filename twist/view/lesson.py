@@ -307,9 +307,10 @@ def _ended(run: dict[str, Any]) -> str:
 def _differences(one: RunRecord, other: RunRecord) -> str:
     """Fields in which two recipes differ, in words; empty where they do not."""
     quiet = {"name", "device"}
+    first = {name: place for place, name in enumerate(field for each in EXPERIMENTS for field in each.digits)}
     found = [
         f"{name.rpartition('.')[2].replace('_', ' ')} ({_spell(one, name)} and {_spell(other, name)})"
-        for name in field_names()
+        for name in sorted(field_names(), key=lambda name: first.get(name, len(first)))
         if name not in quiet
         and not name.startswith("record.")
         and field_value(one.recipe, name) != field_value(other.recipe, name)
@@ -320,6 +321,8 @@ def _differences(one: RunRecord, other: RunRecord) -> str:
 
 def _spell(record: RunRecord, name: str) -> str:
     value = field_value(record.recipe, name)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from twist.view.pages import text
 
@@ -102,7 +102,7 @@ def _begins_block(line: str) -> bool:
     return plain.startswith((">", "```", "A:", "Answer:")) or bool(_HEADING.fullmatch(plain) or _ITEM.fullmatch(line))
 
 
-def _while(lines: list[str], at: int, holds) -> int:  # noqa: ANN001
+def _while(lines: list[str], at: int, holds: Callable[[str], bool]) -> int:
     return next((k for k in range(at, len(lines)) if not holds(lines[k])), len(lines))
 
 

@@ -8,8 +8,8 @@
  */
 
 const LESSON_GALLERY_MS = 350; // between two galleries while it plays
-const LESSON_KEYS = "Space plays and pauses; arrow keys at the slider go from one recorded moment to the next; at a " +
-  "picture they walk from dot to dot, Enter keeps an image, Esc lets it go.";
+const LESSON_KEYS = "Space plays and pauses; arrow keys go from one recorded moment to the next, at a picture from " +
+  "dot to dot; Enter keeps an image, Esc lets it go.";
 
 class Lesson {
   constructor(/** @type {HTMLElement} */ el, values, /** @type {LessonRun[]} */ runs) {
@@ -70,11 +70,15 @@ class Lesson {
       this.redraw();
     } });
     labels.checked = true;
-    const labeled = this.images.some(({ table }) => table.labels?.length);
+    const labeled = this.runs.some((run) => run.frames && this.imagesOf(run).table.labels?.length);
+    this.labeled = labeled;
     const two = this.runs.length > 1;
+    const asked = document.querySelector(".lesson-notes:has(details, .twist-question)");
     this.root = make("div", { class: `twist lesson${two ? " lesson-two" : ""}` },
       make("header", {}, make("h1", { class: "lesson-title", text: this.title }), make("span", { class: "twist-gap" }),
         this.legend = make("span", { class: "lesson-legend" }), this.guessing,
+        ...(asked ? [make("button", { text: "Questions", title: "What to ask before you look; answers wait there too",
+          onclick: () => asked.scrollIntoView({ behavior: labStill() ? "auto" : "smooth" }) })] : []),
         ...(labeled ? [make("label", { class: "lesson-check",
           title: "Labels color the dots; the network never saw them" }, labels, " labels")] : [])),
       make("div", { class: "lesson-stage" }, make("div", { class: "lesson-panes" },
@@ -92,7 +96,7 @@ class Lesson {
   /** Color and shape of every label, where they are few enough to be told apart. */
   #name() {
     const { label_names: names = [], labels } = this.images.find(({ table }) => table.labels?.length)?.table ?? {};
-    if (!labels || names.length > LAB_SHAPES * 2) return;
+    if (!this.labeled || !labels || names.length > LAB_SHAPES * 2) return;
     const stamps = new LabStamps();
     const unit = 2;
     stamps.prepare(labInks(this.root), 4.6, unit, false);
@@ -115,7 +119,8 @@ class Lesson {
     const what = kinds.has("outputs")
       ? "A dot is what training last said of an image, the mean of two augmented views. "
       : kinds.has("snapshots") ? "A dot is an image as it is, not augmented; the plane is of augmented batches. " : "";
-    return `${what}Between recorded moments dots move straight. ${[...said, ...pictures].filter(Boolean).join(" ")} ` +
+    const moves = what ? "Between recorded moments dots move straight. " : "";
+    return `${what}${moves}${[...said, ...pictures].filter(Boolean).join(" ")} ` +
       LESSON_KEYS;
   }
 
@@ -203,6 +208,7 @@ class Lesson {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     if (event.key === "Escape" && this.chosen >= 0) this.choose(this.chosen, this.of);
     const own = target.closest("button, select, summary, a, textarea, input:not([type=range])");
+    if (target === document.body && (event.key === "ArrowLeft" || event.key === "ArrowRight")) this.time.key(event);
     if (event.key === " " && !own) {
       event.preventDefault();
       this.play(!this.playing);
@@ -360,11 +366,20 @@ class LessonPane {
       ...(found ? [make("span", { class: "lesson-asof", text: ` as of step ${count(found.step)}` })] : []));
     this.sentence.textContent = found?.sentence ??
       "Nothing is learned yet: every image gets what the fresh network happens to say.";
-    this.cause.textContent = [found?.why, found?.level === "good" ? "" : found?.cure].filter(Boolean).join(" ");
+    this.cause.textContent = [found?.why, found?.level === "good" ? "" : found?.cure, this.#far(step)]
+      .filter(Boolean).join(" ");
     this.spoken = `${run.letter ? `${run.letter}: ` : ""}${title}.`;
     this.#knobs(knobs, step, past);
     Object.assign(this.node.dataset, { step: String(Math.floor(step)), verdict: found?.kind ?? "",
       sharpness: run.term("sharpness", step).toFixed(4), diversity: run.term("diversity", step).toFixed(4) });
+  }
+
+  /** At the end: how far from it a guess lies. */
+  #far(step) {
+    const { run, guess } = this;
+    if (!guess || step < run.newest) return "";
+    const at = ["sharpness", "diversity"].map((term) => guess[term] - run.term(term, step));
+    return `Your guess is ${nats(Math.hypot(...at))} from where it ended.`;
   }
 
   #knobs(knobs, step, past) {

@@ -3,9 +3,8 @@
 
 const LESSON_SIDE = 96;
 const LESSON_BARS = 6;
-const LESSON_CHART = { width: 260, height: 112, left: 30, top: 8, bottom: 30 };
+const LESSON_CHART = { width: 260, height: 112, left: 40, top: 8, bottom: 30 };
 const LESSON_DASHES = ["", "5 3"]; // of run A and run B
-const LESSON_INK = ["#0072B2", "#D55E00"];
 
 class LessonInspector {
   constructor(/** @type {LessonRun[]} */ runs, range, /** @type {(run: LessonRun) => any} */ imagesOf, go) {
@@ -57,10 +56,14 @@ class LessonInspector {
     const nodes = this.runs.map((run) => {
       run.lay(step);
       const seen = run.seen[this.row] >= 0;
-      const lines = seen ? run.distribution(this.row, LESSON_BARS).map(({ c, p }) => {
+      const own = run.distribution(this.row, Math.min(LESSON_BARS, run.frames.kept));
+      const rest = 1 - own.reduce((sum, { p }) => sum + p, 0);
+      const named = [...own.map(({ c, p }) => [`class ${c}`, p]),
+        ...(own.length < run.num_classes ? [[`${run.num_classes - own.length} others`, Math.max(0, rest)]] : [])];
+      const lines = seen ? named.map(([text, p]) => {
         const bar = make("i", {});
         bar.style.width = `${100 * p}%`;
-        return make("div", { class: "lesson-bar" }, make("span", { text: `class ${c}` }),
+        return make("div", { class: "lesson-bar" }, make("span", { text }),
           make("span", { class: "lesson-rail" }, bar), make("span", { text: percent(p) }));
       }) : [make("p", { class: "twist-quiet", text: "Training had not seen it by then." })];
       return make("div", {}, ...(run.letter ? [make("b", { text: run.letter })] : []), ...lines);
@@ -117,7 +120,7 @@ class LessonInspector {
       }
       if (run.letter) parts.push(makeSvgNode("text", { x: left - 4, y: y + 9, "text-anchor": "end",
         class: "lesson-tick", text: run.letter }));
-      parts.push(makeSvgNode("path", { d: path, fill: "none", class: "lesson-entropy", stroke: LESSON_INK[k],
+      parts.push(makeSvgNode("path", { d: path, fill: "none", class: "lesson-entropy",
         "stroke-dasharray": LESSON_DASHES[k] }));
       const last = run.entropy(this.row, steps.length - 1);
       const changes = ribbon.length - 1;
@@ -125,7 +128,7 @@ class LessonInspector {
         `${changes === 1 ? "1 change" : `${changes} changes`} of class`);
     });
     this.head = makeSvgNode("line", { y1: top - 4, y2: foot + 3, class: "lesson-head" });
-    this.dots = this.runs.map((_, k) => makeSvgNode("circle", { r: 4, fill: LESSON_INK[k], class: "lesson-dot" }));
+    this.dots = this.runs.map((_, k) => makeSvgNode("circle", { r: 4, class: `lesson-dot lesson-dot-${k}` }));
     this.chart.replaceChildren(...parts, this.head, ...this.dots);
     this.chart.setAttribute("aria-label", `Entropy of this image through time: ${told.join("; ")}`);
     this.key.textContent = `Its entropy, nats: 0 sure, log ${this.runs[0].num_classes} cannot tell. Below, its class.` +
