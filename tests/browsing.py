@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -74,6 +76,25 @@ def serving(command: list[str], url: str, *, env: dict[str, str], log: Path) -> 
         except subprocess.TimeoutExpired:
             os.killpg(server.pid, signal.SIGKILL)
             server.wait()
+
+
+@contextlib.contextmanager
+def served(name: str, *arguments: str, home: Path) -> Iterator[str]:
+    """The address of an app, from when it answers until the block ends."""
+    env = dict(os.environ, TWIST_RUNS=str(home / "runs"))
+    env |= {variable: str(home / variable.lower()) for variable in ("JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
+    command = [sys.executable, "-m", "twist", "app", name, *arguments, "--no-browser", "--json"]
+    with (
+        open(home / f"{name}.log", "wb") as said,
+        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=said) as server,
+    ):
+        address = next((json.loads(line)["address"] for line in server.stdout or () if line.startswith(b"{")), None)
+        assert address, (home / f"{name}.log").read_text(errors="replace")[-2000:]
+        try:
+            yield address
+        finally:
+            server.terminate()
+        assert server.wait(20) == 0
 
 
 LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "file:")
@@ -179,6 +200,7 @@ __all__ = [
     "expect",
     "hover_any_point",
     "number_shown",
+    "served",
     "start_command",
     "wait_for_kernel",
 ]

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from browsing import Watcher, expect
+from browsing import Watcher, expect, served
 from synthetic import make_run
 
 pytestmark = pytest.mark.browser
-
-
-@contextlib.contextmanager
-def served(name: str, *arguments: str, home: Path) -> Iterator[str]:
-    """The address of an app, from when it answers until the block ends."""
-    env = dict(os.environ, TWIST_RUNS=str(home / "runs"))
-    env |= {variable: str(home / variable.lower()) for variable in ("JUPYTER_CONFIG_DIR", "IPYTHONDIR")}
-    command = [sys.executable, "-m", "twist", "app", name, *arguments, "--no-browser", "--json"]
-    with (
-        open(home / f"{name}.log", "wb") as said,
-        subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=said) as server,
-    ):
-        address = next((json.loads(line)["address"] for line in server.stdout or () if line.startswith(b"{")), None)
-        assert address, (home / f"{name}.log").read_text(errors="replace")[-2000:]
-        try:
-            yield address
-        finally:
-            server.terminate()
-        assert server.wait(20) == 0
 
 
 @pytest.fixture(scope="module")

@@ -112,7 +112,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
         if data not in ("toy", "digits"):
             raise ConfigError(f"data is {data!r}: give 'toy', points in the plane, or 'digits', scanned digits")
         self._lanes = {}
-        self._views: dict[str, set[str]] = {}  # which views show a pane
+        self._shown: dict[str, dict[str, tuple[Any, Any]]] = {}  # of a pane: its views, each with its page and load
         self._heartbeat: threading.Thread | None = None
         self._lock = threading.RLock()
         begins = _first_knobs(data, experiment, dict(knobs or {}), seed)
@@ -124,7 +124,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
             seed=seed,
             hide=[hide] if isinstance(hide, str) else list(hide),
             experiments=[{**dataclasses.asdict(each)} for each in EXPERIMENTS],
-            defaults=healthy_knobs() if data == "digits" else {},
+            defaults=healthy_knobs(),
             sentences={name: knob_help(name) for name in KNOBS},
             **traits,
         )
@@ -207,14 +207,14 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
 
         Of digits, the runs shown, with every turned knob; of points in the plane, the lab itself.
         """
-        from twist.view.lesson import write_lesson, write_toy_lesson
+        from twist.view.lesson import write_lesson
 
         if self.data == "toy":
-            return write_toy_lesson(path)
+            return write_lesson("toy", path, title=title)
         shown = [lane.run for _, lane in sorted(self._lanes.items()) if lane.run is not None]
         if not shown:
             raise ConfigError("nothing has trained yet: look at the lab, let it train, then export it")
-        return write_lesson(shown, path, title=title)
+        return write_lesson(shown if self.side_by_side else shown[:1], path, title=title)
 
     def close(self) -> None:
         """End the lab: its runs are stopped, and stay on disk; press play in another lab, or `Run.resume` them."""
@@ -228,7 +228,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
         if self.hear_of_page(message) or not isinstance(message, dict):
             return
         pane, view, do = str(message.get("pane")), str(message.get("view", "")), message.get("do")
-        if message.get("type") != "lab" or pane not in PANES or self.data != "digits":
+        if message.get("type") != "lab" or pane not in PANES:
             return
         lane = self._lane(pane)
         if do == "drawn":
@@ -239,7 +239,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
             self._send_images(lane, message)
         elif do in ("open", "play", "pause", "step", "restart", "turn", "undo", "rewind", "keep"):
             if do == "open":
-                self._views.setdefault(pane, set()).add(view)
+                self._enter(pane, view, (message.get("page"), message.get("load")))
                 lane.seen = self.seen
                 self._rest_others()
             details = {key: value for key, value in message.items() if key not in ("type", "pane", "do")}
@@ -275,16 +275,24 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
                 "are kept. “Keep” gives a run a name."
             )
 
+    def _enter(self, pane: str, view: str, place: tuple[Any, Any]) -> None:
+        """A view shows a pane; those of the same page before it was loaded again are gone."""
+        views = self._shown.get(pane, {})
+        self._shown[pane] = {
+            **{name: there for name, there in views.items() if there[0] != place[0] or there[1] == place[1]},
+            view: place,
+        }
+
     def _leave(self, pane: str, view: str) -> None:
-        views = self._views.setdefault(pane, set())
-        views.discard(view)
+        views = self._shown.get(pane, {})
+        views.pop(view, None)
         if not views and pane in self._lanes:
             self._lanes[pane].ask("leave")
 
     def _rest_others(self) -> None:
         """Have labs whose views are gone end their runs: two processors are few."""
         for lab in list(_LABS):
-            if lab is not self and lab._lanes and not any(lab._views.values()):
+            if lab is not self and lab._lanes and not any(lab._shown.values()):
                 for lane in lab._lanes.values():
                     if lane.alive:
                         lane.ask("stop")

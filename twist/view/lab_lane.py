@@ -88,7 +88,8 @@ class Lane:
         self.seen = True
         self.state: dict[str, Any] = {
             **{"state": "starting", "message": "", "problem": "", "run": "", "step": -1, "steps": 0},
-            **{"knobs": self.knobs, "turns": [], "verdict": None, "heard": {}, "experiment": "", "launched": 0},
+            **{"knobs": self.knobs, "turns": [], "verdict": None, "heard": {}},
+            **{"experiment": "", "launched": 0, "kept": ""},
         }
         self._on_state, self._on_frame, self._on_launch = on_state, on_frame, on_launch
         self._asked: deque[dict[str, Any]] = deque()
@@ -311,6 +312,7 @@ class Lane:
         check_kept_name(name, self.run.path)
         tag(self.run.path, name[:40])
         self._keep_as = name
+        self._say(kept=name)
         self._rename_at_rest()
 
     def _rename_at_rest(self) -> None:
@@ -320,7 +322,7 @@ class Lane:
         kept, self._keep_as = keep_run(self.run, self._keep_as), ""
         self.runs = [kept if run is self.run else run for run in self.runs]
         self.run, self._frames = kept, Frames(RunRecord(kept.path))
-        self._say(run=kept.name)
+        self._say(run=kept.name, kept=kept.name)
 
     def _leave_run(self) -> None:
         """Let the run shown end; it keeps its name and record."""

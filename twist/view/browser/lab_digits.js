@@ -47,6 +47,7 @@ class DigitsBench {
     this.heardAt = performance.now();
     this.silent = false;
     this.undrawn = 0;
+    this.foot = this.#makeFoot();
     this.notify = coalesce(() => this.#notify());
     this.onPanes = () => this.#hearState();
     this.onMessage = (message, buffers) => this.#hear(message, buffers);
@@ -56,7 +57,7 @@ class DigitsBench {
     model.on("msg:custom", this.onMessage);
     this.watch = setInterval(() => this.#listen(), 1000);
     this.#hearState();
-    this.#send("open", { knobs, experiment });
+    this.#send("open", { knobs, experiment, ...PAGE_LOAD });
   }
 
   // -- what it is ----------------------------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ class DigitsBench {
     this.heardAt = performance.now();
     if (!this.silent) return;
     this.silent = false;
-    this.#send("open"); // what was missed
+    this.#send("open", PAGE_LOAD); // what was missed
     this.notify();
   }
 
@@ -237,7 +238,7 @@ class DigitsBench {
   #take(facts, buffers) {
     const { images: M, classes: C, batch: B, whole } = facts;
     if (!whole && (!this.frame || this.frame.numClasses !== C || this.frame.count !== M)) {
-      this.#send("open"); // it came in the middle
+      this.#send("open", PAGE_LOAD); // it came in the middle
       return;
     }
     const [rows, means, visits, batch, views, steps, sharpness, diversity, consistency] = [Int32Array, Float32Array,
@@ -297,8 +298,37 @@ class DigitsBench {
     return null;
   }
 
+  /** The run's name, its own verdict from the whole record, and a place to give it another name. */
+  #makeFoot() {
+    this.words = make("span", {});
+    this.name = make("input", { type: "text", size: 14, placeholder: "a name", "aria-label": "Name to keep the run under",
+      maxlength: 100, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation() });
+    const keep = make("button", { type: "submit", text: "Keep", title: "Keep this run under a name; of the runs that " +
+      "have none the lab keeps the newest few" });
+    const form = make("form", { onsubmit: (event) => {
+      event.preventDefault();
+      if (this.name.value.trim()) this.keep(this.name.value.trim());
+    } }, this.name, " ", keep);
+    return make("div", { class: "twist-lab-run twist-caption" }, this.words, form);
+  }
+
+  #showFoot() {
+    const { run, told, runVerdict } = this;
+    const since = runVerdict && runVerdict.since > 0 ? ` since step ${count(runVerdict.since)}` : "";
+    const verdict = runVerdict ? ` · twist.verdict of its record: ${runVerdict.title}${since}` : "";
+    const steps = told.steps ? ` · ${count(Math.max(0, told.step))} of ${count(told.steps)} steps` : "";
+    const words = run ? `Run ${run}${steps}${verdict}` : "";
+    if (this.words.textContent !== words) this.words.textContent = words;
+    this.words.title = runVerdict ? `${runVerdict.sentence} ${runVerdict.cure}` : "";
+    this.foot.dataset.verdict = runVerdict?.kind ?? "";
+    this.foot.dataset.run = run;
+    if (told.kept && told.kept !== this.kept) this.name.value = "";
+    this.kept = told.kept;
+  }
+
   #notify() {
     if (this.closed) return;
+    this.#showFoot();
     for (const callback of [...this.callbacks]) callback(this);
     if (!this.undrawn) return;
     this.#send("drawn", { number: this.undrawn });
