@@ -350,6 +350,18 @@ def test_every_control_is_reached_by_tab_has_a_name_and_shows_focus(show):
     assert tags.count("CANVAS") == 3 and tags.count("INPUT") >= 7
 
 
+def test_every_number_can_be_read_as_a_table(show):
+    page = show(start={"play": False, "panes": [{"knobs": {"objective.sharpness_weight": 0.5}}]})
+    run_to(page, 30)
+    page.get_by_text("All numbers as a table").click()
+    table = page.locator(".twist-lab-numbers table")
+    expect(table).to_contain_text("views agree")
+    rows = dict(table.locator("tr").evaluate_all("rows => rows.map((row) => [...row.cells].map((c) => c.textContent))"))
+    assert rows["step"] == "30" and rows["log C"] == "1.10 nats"
+    assert rows["sharpness H(Y|X)"] == f"{number(page, 'sharpness'):.2f} nats"
+    assert rows["knobs that differ from healthy"] == "objective.sharpness_weight = 0.5"
+
+
 def test_what_a_teacher_hides_is_gone(show):
     page = show(hide=["restart", "experiments", "rate", "seed", "regions", "undo"], start={"play": False})
     for name in ("Learning rate", "Norm, restarts", "Seed", "Rewind", "No diversity"):

@@ -47,8 +47,12 @@ function labLuminance(/** @type {string} */ color) {
 const labStill = () => matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 class LabPicture {
-  /** @param {HTMLCanvasElement} canvas  @param {string} name  what it shows, for who cannot see it */
-  constructor(canvas, name) {
+  /**
+   * @param {HTMLCanvasElement} canvas
+   * @param {string} name  what it shows, for who cannot see it
+   * @param {string} keys  what the keys do
+   */
+  constructor(canvas, name, keys) {
     this.canvas = canvas;
     this.name = this.ownName = name;
     this.width = this.height = this.draws = 0;
@@ -62,6 +66,7 @@ class LabPicture {
     canvas.tabIndex = 0;
     canvas.setAttribute("role", "img");
     canvas.setAttribute("aria-label", name);
+    canvas.setAttribute("aria-description", keys);
     canvas.dataset.lmSuppressShortcuts = "true";
     this.draw = coalesce(() => this.#draw());
     this.sized = new ResizeObserver(() => this.draw());

@@ -27,7 +27,7 @@ class LabPlane extends LabPicture {
    * @param {{onpick?: ((place: PlanePlace) => void) | null}} [on]  told where a person points, while `picking` is true
    */
   constructor(canvas, on = {}) {
-    super(canvas, "Entropy plane");
+    super(canvas, "Entropy plane", "Left and right go along the way that the point came.");
     this.on = on;
     this.picking = false;
     this.scene = /** @type {PlaneScene | null} */ (null);
@@ -68,6 +68,8 @@ class LabPlane extends LabPicture {
   pick(/** @type {boolean} */ picking) {
     this.picking = picking;
     this.canvas.style.cursor = picking ? "crosshair" : "";
+    this.canvas.setAttribute("aria-description", picking ? "Arrow keys move your guess, Enter sets it." :
+      "Left and right go along the way that the point came.");
     this.draw();
   }
 

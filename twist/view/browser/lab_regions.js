@@ -28,7 +28,7 @@ class LabRegions extends LabPicture {
    *   drawn?: (points: number[]) => void, describe?: (row: number) => string}} [on]
    */
   constructor(canvas, on = {}) {
-    super(canvas, "Points and class regions");
+    super(canvas, "Points and class regions", "Arrow keys go from point to point, Enter gives one its arrows.");
     this.on = on;
     this.scene = /** @type {RegionsScene | null} */ (null);
     this.at = this.marked = -1;

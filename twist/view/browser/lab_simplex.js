@@ -28,7 +28,7 @@ class LabSimplex extends LabPicture {
    *   place on the canvas; without `hover` a note with the words of `describe` is drawn beside the dot
    */
   constructor(canvas, on = {}) {
-    super(canvas, "Probability simplex");
+    super(canvas, "Probability simplex", "Arrow keys go from dot to dot, Enter gives one its arrows, + − 0 enlarge.");
     this.on = on;
     this.scene = /** @type {SimplexScene | null} */ (null);
     this.places = new Float32Array(0); // where dots are drawn, in units of the radius: they glide to where they lie
@@ -298,7 +298,7 @@ class LabSimplex extends LabPicture {
         pen.font = `600 12px ${LAB_FONT}`;
         const [before, behind] = [`class ${c}`, share].map((words) => pen.measureText(words).width + 5);
         const tx = clamp(px, Math.max(33, before), this.width - Math.max(33, behind));
-        const ty = clamp(top ? py - 24 : py + 20, 12, this.height - 14);
+        const ty = clamp(top ? py - 26 : py + 20, 12, this.height - 16);
         labWrite(pen, `class ${c}`, tx - 2, ty, { color: inks.ink, size: 12, weight: 600, align: "right",
           halo: inks.paper });
         labWrite(pen, share, tx + 4, ty, { color: inks.quiet, size: 12, halo: inks.paper });
@@ -316,17 +316,23 @@ class LabSimplex extends LabPicture {
     });
   }
 
-  /** A bar of the labels that a class holds. */
+  /** A bar of the labels that a class holds, each part with its color and, where there is room, its shape. */
   #mixture(pen, inks, c, x, y, width) {
     let total = 0;
     for (let k = 0; k < this.numLabels; k++) total += this.tally[c * this.numLabels + k];
     pen.fillStyle = inks.line;
-    pen.fillRect(x, y, width, 6);
+    pen.fillRect(x, y, width, 9);
     let at = x;
     for (let k = 0; total && k < this.numLabels; k++) {
       const part = (width * this.tally[c * this.numLabels + k]) / total;
-      pen.fillStyle = LAB_COLORS[k % LAB_COLORS.length];
-      pen.fillRect(at, y, Math.max(0, part - (part > 3 ? 1 : 0)), 6);
+      const color = LAB_COLORS[k % LAB_COLORS.length];
+      pen.fillStyle = color;
+      pen.fillRect(at, y, Math.max(0, part - (part > 3 ? 1 : 0)), 9);
+      if (part >= 10) {
+        labShape(pen, k, at + (part - 1) / 2, y + 4.5, 2.7);
+        pen.fillStyle = labOn(color);
+        pen.fill();
+      }
       at += part;
     }
   }
