@@ -137,12 +137,25 @@ def views(page: Page) -> bytes:
     return root.screenshot()
 
 
+def lab(page: Page) -> bytes:
+    """The toy of the collapse lab, healthy, with the pulls of the three terms."""
+    page.set_viewport_size({"width": 1280, "height": 720})
+    root = page.locator(".twist-lab")
+    root.get_by_role("button", name="Pulls").click()
+    page.wait_for_timeout(12_000)
+    root.get_by_role("button", name="Pause").first.click()
+    page.mouse.move(0, 0)
+    page.wait_for_timeout(1000)
+    return root.screenshot()
+
+
 #: Picture -> the arguments of `twist app`, and what photographs it.
 VIEWS: dict[str, tuple[tuple[str, ...], Callable[[Page], bytes]]] = {
     "explorer": (("classes", "digits"), explorer),
     "monitor": (("monitor", "digits"), monitor),
     "compare": (("compare",), compare),
     "views": (("views", "digits"), views),
+    "lab": (("lab",), lab),
 }
 
 if __name__ == "__main__":

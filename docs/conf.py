@@ -17,6 +17,7 @@ author = "The twist developers"
 copyright = "the twist developers, Apache-2.0"
 release = version = twist.__version__
 language = "en"
+smartquotes_action = "qe"  # two dashes are those of an option
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "twist_docs"]
 exclude_patterns = ["pictures", "_static", "twist_docs"]

@@ -6,6 +6,7 @@ import argparse
 import ast
 import contextlib
 import html.parser
+import inspect
 import io
 import json
 import os
@@ -185,6 +186,14 @@ def test_every_python_block_compiles_and_those_marked_run_run(path, tmp_path, mo
             for node in ast.walk(tree):
                 if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "twist":
                     assert node.attr in (*twist.__all__, "learn", "runs", "view"), f"{path.name}: twist.{node.attr}"
+                if (
+                    isinstance(node, ast.Call)
+                    and isinstance(node.func, ast.Attribute)
+                    and isinstance(node.func.value, ast.Name)
+                    and node.func.value.id == "twist"
+                ):
+                    given = {keyword.arg: None for keyword in node.keywords if keyword.arg}
+                    inspect.signature(getattr(twist, node.func.attr)).bind(*node.args, **given)
             if ":class: run" in options:
                 exec(compile(source, str(path), "exec"), {"__name__": "documentation"})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 from collections.abc import Sequence
 
@@ -85,10 +86,27 @@ def torn(*, dark: bool) -> bytes:
 
 def maps(*, dark: bool) -> bytes:
     """Six maps: the features of one run with other neighbors and seeds, and pure noise."""
+    side, head = 300, 26
+    shade = DARK if dark else LIGHT
+    sheet = Image.new("RGBA", (3 * side + 2 * _GAP * 2, 2 * (side + head)), (0, 0, 0, 0))
+    write, pen = _pen(sheet, dark=dark), ImageDraw.Draw(sheet)
+    for place, (words, found_at, hues) in enumerate(_six_maps()):
+        low, high = found_at.min(0), found_at.max(0)
+        points = (found_at - (low + high) / 2) / (high - low).max() * (side - 24) + side / 2
+        x0, y0 = place % 3 * (side + 2 * _GAP), place // 3 * (side + head)
+        write((x0 + 4, y0 + 5), words, 14)
+        pen.rectangle((x0, y0 + head, x0 + side - 1, y0 + head + side - 9), outline=shade.grid)
+        for (x, y), hue in zip(points, hues, strict=True):
+            pen.ellipse((x0 + x - 1.6, y0 + head + y - 5.6, x0 + x + 1.6, y0 + head + y - 2.4), fill=hue)
+    return _webp(sheet)
+
+
+@functools.cache
+def _six_maps() -> list[tuple[str, np.ndarray, list[str]]]:
+    """What each map is of, its places, and the colors of its points."""
     import umap
 
-    found = record("ten-digits")
-    last = found.snapshot()
+    last = record("ten-digits").snapshot()
     features = np.asarray(last.features, np.float32)
     colors = [class_color(int(number)) for number in last.assignment]
     noise = np.random.default_rng(0).normal(size=(600, 3)).astype(np.float32)
@@ -101,20 +119,14 @@ def maps(*, dark: bool) -> bytes:
         ("pure noise, 4 neighbors", noise, gray, 4, 0),
         ("pure noise, 100 neighbors", noise, gray, 100, 0),
     )
-    side, head = 300, 26
-    shade = DARK if dark else LIGHT
-    sheet = Image.new("RGBA", (3 * side + 2 * _GAP * 2, 2 * (side + head)), (0, 0, 0, 0))
-    write, pen = _pen(sheet, dark=dark), ImageDraw.Draw(sheet)
-    for place, (words, data, hues, neighbors, seed) in enumerate(settings):
-        found_at = umap.UMAP(n_neighbors=neighbors, min_dist=0.0, random_state=seed, n_jobs=1).fit_transform(data)
-        low, high = found_at.min(0), found_at.max(0)
-        points = (found_at - (low + high) / 2) / (high - low).max() * (side - 24) + side / 2
-        x0, y0 = place % 3 * (side + 2 * _GAP), place // 3 * (side + head)
-        write((x0 + 4, y0 + 5), words, 14)
-        pen.rectangle((x0, y0 + head, x0 + side - 1, y0 + head + side - 9), outline=shade.grid)
-        for (x, y), hue in zip(points, hues, strict=True):
-            pen.ellipse((x0 + x - 1.6, y0 + head + y - 5.6, x0 + x + 1.6, y0 + head + y - 2.4), fill=hue)
-    return _webp(sheet)
+    return [
+        (
+            words,
+            umap.UMAP(n_neighbors=neighbors, min_dist=0.0, random_state=seed, n_jobs=1).fit_transform(data),
+            hues,
+        )
+        for words, data, hues, neighbors, seed in settings
+    ]
 
 
 def _thumbnails(watch, rows: Sequence[int]) -> list[np.ndarray]:

@@ -14,13 +14,14 @@ from twist.runs.record import RunRecord
 HOME = Path(__file__).parents[2]
 RUNS = HOME / "build" / "gallery" / "runs"
 
-#: Runs without a norm before the softmax, ten classes: the whole plane is open to them. Name -> specimen of the zoo.
-OPEN_PLANE = {
-    "all-three-terms": "healthy-no-norm",
-    "no-sharpness": "flat-no-sharpness-no-norm",
-    "no-diversity": "one-class-no-diversity",
-    "weak-diversity": "few-classes-no-norm",
-    "no-consistency": "inconsistent-no-norm",
+#: Runs without a norm before the softmax, ten classes: the whole plane is open to them. Name -> the one weight that
+#: differs from the first, which has a weight of 3 for diversity, as the specimen `healthy-no-norm` of the zoo.
+OPEN_PLANE: dict[str, dict[str, float]] = {
+    "all-three-terms": {},
+    "no-sharpness": {"objective__sharpness_weight": 0.0},
+    "no-diversity": {"objective__diversity_weight": 0.0},
+    "weak-diversity": {"objective__diversity_weight": 0.3},
+    "no-consistency": {"objective__consistency_weight": 0.0},
 }
 
 
@@ -28,8 +29,7 @@ def recipes() -> dict[str, Recipe]:
     """Every run by its name; all on the CPU with one thread, so that they can be made again anywhere."""
     zoo = {specimen.name: specimen.recipe for specimen in specimens()}
     found = {"ten-digits": twist.recipe("digits").replace(record__snapshot_every_epochs=2.0)}
-    found |= {name: zoo[specimen] for name, specimen in OPEN_PLANE.items()}
-    found["weak-diversity"] = zoo["healthy-no-norm"].replace(objective__diversity_weight=0.3)
+    found |= {name: zoo["healthy-no-norm"].replace(**changes) for name, changes in OPEN_PLANE.items()}
     found["with-norm"] = zoo["healthy"]
     found["with-norm-no-diversity"] = zoo["healthy"].replace(objective__diversity_weight=0.0)
     found["three-classes"] = twist.recipe("lab").replace(optim__epochs=40)

@@ -96,7 +96,7 @@ def commands() -> str:
     for name, parser, summary in subcommands():
         parts.append(f"\n(command-{name})=\n## `twist {name}`\n\n{_sentence_case(summary)}.\n")
         parts.append(f"```text\n{_usage(parser)}\n```\n")
-        for action in parser._actions:
+        for action in sorted(parser._actions, key=lambda action: (bool(action.option_strings), action.dest == "json")):
             if isinstance(action, argparse._HelpAction) or action.help == argparse.SUPPRESS:
                 continue
             parts.append(f"{_option(action)}\n: {_escape(_help(action))}\n")
