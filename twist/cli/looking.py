@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: States from which `twist resume` goes on.
 RESUMABLE = ("STOPPED", "INTERRUPTED")
+#: Turned knobs that a summary tells of, the newest.
+TURNS_TOLD = 8
 
 
 def add_commands(commands: Any) -> None:
@@ -52,6 +54,7 @@ def facts_of(run: Run) -> dict[str, Any]:
         "notes": notes_of(run),
         "warnings": [event["message"] for event in run.record.events if event["kind"] == "warning"],
     }
+    facts["turns"] = [{"step": turn.step, "changes": turn.changes, "before": turn.before} for turn in run.turns]
     verdict = run.verdict
     facts |= {"verdict": verdict.kind, "sentence": verdict.sentence, "advice": verdict.advice}
     scores = run.scores
@@ -94,6 +97,22 @@ def notes_of(run: Run) -> list[str]:
     return [event["message"] for event in run.record.events if event["kind"] == "note"]
 
 
+def turned_lines(run: Run) -> list[str]:
+    """Every knob turned while it trained, oldest first, a line each."""
+    return [
+        f"turned after step {turn.step}: {name} {spell_value(turn.before.get(name))} → {spell_value(value)}"
+        for turn in run.turns
+        for name, value in turn.changes.items()
+    ]
+
+
+def spell_value(value: Any) -> str:
+    """A field's value as it is written on the line."""
+    if isinstance(value, list | tuple):
+        return ",".join(map(spell_value, value))
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
 def status_line(run: Run) -> str:
     """How a run is, and the command that goes on where one does."""
     status = run.status
@@ -108,6 +127,8 @@ def print_summary(run: Run, facts: dict[str, Any]) -> None:
         print(f"  note: {note}")
     for warning in facts["warnings"]:
         print(f"  warning: {warning}")
+    for line in turned_lines(run)[-TURNS_TOLD:]:
+        print(f"  {line}")
     print(f"\n  {facts['verdict'].upper()}  {facts['sentence']}\n  {facts['advice']}")
     rows = [
         ("matched accuracy (labels only used here)", facts.get("matched_accuracy")),

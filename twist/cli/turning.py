@@ -7,6 +7,7 @@ from typing import Any
 
 from twist.cli.command import add_changes, add_command, add_run, changes_of, number_of, print_json
 from twist.cli.interrupts import Interrupts
+from twist.cli.looking import spell_value
 from twist.cli.training import follow
 from twist.runs.config import ConfigError
 
@@ -45,7 +46,9 @@ def _turn(options: argparse.Namespace) -> int:
         raise ConfigError(answer.get("reason", "the run did not accept it"))
     for turn in turned:
         for name, value in turn.changes.items():
-            print(f"{run.name}: {name} {_spell(turn.before.get(name))} → {_spell(value)} after step {turn.step}")
+            print(
+                f"{run.name}: {name} {spell_value(turn.before.get(name))} → {spell_value(value)} after step {turn.step}"
+            )
     if not turned:
         print(f"{run.name}: nothing changed, it has these values already")
     step = answer["step"]
@@ -73,9 +76,3 @@ def _replay(options: argparse.Namespace) -> int:
         status = follow(run, options, interrupts)
     stop = read_plan(run.path).stop
     return 0 if stop is not None and run.status.step == stop else status
-
-
-def _spell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ",".join(map(_spell, value))
-    return f"{value:g}" if isinstance(value, int | float) else str(value)

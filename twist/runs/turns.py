@@ -94,7 +94,7 @@ def check_turn(recipe: Recipe, changes: Mapping[str, Any], *, self_labelling: bo
         known = field_names()
         if name not in known:
             raise ConfigError(f"unknown field {name!r}{nearest(str(name), known)}; `twist fields` lists all")
-        raise ConfigError(f"{name} acts only from the start: launch again with {name}={_plain(changes[name])!r}")
+        raise ConfigError(f"{name} acts only from the start: launch again with {name}={changes[name]}")
     temperature = "objective.consistency_temperature"
     if temperature in changes and field_value(recipe, temperature) is None:
         raise ConfigError(

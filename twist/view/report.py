@@ -9,6 +9,7 @@ from twist.runs.config import Recipe, field_help, field_names, field_value
 from twist.runs.record import RunRecord, Snapshot
 from twist.runs.status import read_status
 from twist.runs.store import RecordError, write_atomic
+from twist.runs.turns import turns_of
 from twist.runs.verdict import Verdict
 from twist.view import figures
 from twist.view.chapters import (
@@ -28,6 +29,7 @@ from twist.view.scene import run_path
 from twist.view.theme import DARK, LIGHT, paper_layout
 from twist.view.verdicts import evidence_table, points, sign, since_words
 
+_TURNS_TOLD = 6  # of each field, the newest
 # Scripts and styles of this file only: nothing can be fetched, sent, framed or submitted.
 _POLICY = (
     "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:; "
@@ -92,7 +94,7 @@ def report_html(record: RunRecord, *, no_map: str = "") -> str:
     if record.frozen:
         parts = [*begin, _classes(snapshot, scene, problem), *end, frozen_chapter(record)]
     else:
-        parts = [*begin, *of_training, *end, _recipe(record.recipe)]
+        parts = [*begin, *of_training, *end, _recipe(record)]
     body = "\n".join([*parts, _footer(record)])
     templates = json_html({"light": {"layout": paper_layout(LIGHT)}, "dark": {"layout": paper_layout(DARK)}})
     return (
@@ -233,8 +235,9 @@ def _explorer(record: RunRecord, snapshot: Snapshot | None, no_map: str) -> str:
     )
 
 
-def _recipe(recipe: Recipe) -> str:
-    default, rows, group = Recipe(), [], ""
+def _recipe(record: RunRecord) -> str:
+    recipe, default, rows, group = record.recipe, Recipe(), [], ""
+    turns = turns_of(record)
     for name in field_names():
         head, _, leaf = name.rpartition(".")
         if head != group:
@@ -244,6 +247,10 @@ def _recipe(recipe: Recipe) -> str:
         value, usual = field_value(recipe, name), field_value(default, name)
         mark = ' class="changed"' if value != usual else ""
         was = f'<br><span class="quiet">default {text(_spell_field(usual))}</span>' if value != usual else ""
+        for turn in [turn for turn in turns if name in turn.changes][-_TURNS_TOLD:]:
+            turned = turn.changes[name]
+            to = _spell_field(tuple(turned) if isinstance(turned, list) else turned)
+            was += f'<br><span class="quiet">turned to {text(to)} at step {turn.step:,}</span>'
         rows.append(
             f"<tr><td><code>{text(leaf)}</code></td><td{mark}>{text(_spell_field(value))}{was}</td>"
             f"<td>{text(field_help(name))}</td></tr>"
