@@ -38,6 +38,7 @@ from twist.runs.record import RunRecord
 from twist.runs.sheets import ContactSheets, thumbnails_of
 from twist.runs.sources import find_source
 from twist.runs.store import RecordError, read_manifest, step_folder
+from twist.runs.turns import recipe_of_state
 from twist.runs.watched import Watch
 
 Answer = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -143,13 +144,14 @@ class Probe:
                 raise ConfigError(f"{self.path.name}: {error}; choose another checkpoint") from error
         network = network_of_run(self.path, folder)
         assert folder is not None  # network_of_run says so otherwise
+        self.step = int(folder.name.removeprefix("step-"))
+        self.recipe = recipe_of_state(self.record, self.step)
         extra = self.recipe.views.extra
         self.subject = Subject(
             network.to(memory_format=torch.channels_last),  # type: ignore[call-overload]
             self.recipe,
             None if extra is None else load_own(extra, run_folder=self.path),
         )
-        self.step = int(folder.name.removeprefix("step-"))
 
     def answer(self, question: dict[str, Any]) -> Answer:
         """The answer to one question, by its ``ask``: facts, load, views or sensitivity.

@@ -29,6 +29,7 @@ from twist.runs.frozen import refuse_frozen
 from twist.runs.groups import is_own_code
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError, read_json, read_manifest, step_folder
+from twist.runs.turns import recipe_of_state
 
 _NORM_IMAGES, _NORM_BATCH = 2048, 512
 
@@ -57,9 +58,9 @@ def model_of_run(path: Path, step: int | None = None, *, teacher: bool = False, 
     Of several heads that of least training loss speaks. A person's own backbone is run from the copy in the run's
     folder: a run of somebody else's is a program of theirs.
     """
-    recipe = RunRecord(path).recipe
     folder, part, state = _checkpoint(path, step, "teacher" if teacher else "network")
     at = int(folder.name.removeprefix("step-"))
+    recipe = recipe_of_state(RunRecord(path), at)
     channels = image_channels({name.removeprefix("backbone."): tensor for name, tensor in state.items()})
     network = build_network(recipe.network, channels, seed=recipe.seed, image_size=recipe.views.size, run_folder=path)
     _fill(network, state, f"checkpoint {at:,} of {path.name}")

@@ -180,6 +180,11 @@ def recipe_at(record: RunRecord, step: int | None = None) -> Recipe:
     return with_turns(record.recipe, turns if step is None else [turn for turn in turns if turn.step <= step])
 
 
+def recipe_of_state(record: RunRecord, step: int) -> Recipe:
+    """The recipe by which the network at a step was trained at last; the record need not be polled."""
+    return with_turns(record.recipe, acted_by(read_plan(record.path).turns, step))
+
+
 @dataclass(frozen=True)
 class Plan:
     """What stands in a run's file: what was turned or is to be turned again, and where the run shall end or wait.

@@ -20,6 +20,7 @@ from twist.runs.probing import Probe, ProbeFailed
 from twist.runs.record import RunRecord
 from twist.runs.status import read_status
 from twist.runs.store import steps_in
+from twist.runs.turns import recipe_of_state
 from twist.runs.watched import Snapshot, Watch
 from twist.view.arguments import check_traits, is_newest
 from twist.view.browser import script, style
@@ -312,7 +313,8 @@ class TwoViews(anywidget.AnyWidget):
             complaint = ""
         with self.hold_sync():
             self.images = image_table(self._watch, self._snapshot)
-            self.dials = dial_table(record.recipe, facts["channels"])
+            recipe = recipe_of_state(record, facts["step"])
+            self.dials = dial_table(recipe, facts["channels"])
             self.facts = {
                 "run": record.name,
                 "step": facts["step"],
@@ -320,7 +322,7 @@ class TwoViews(anywidget.AnyWidget):
                 "epoch": facts["step"] / (record.steps_per_epoch or 1),
                 "num_classes": facts["num_classes"],
                 "consistency": consistency_near(record, facts["step"]),
-                "unused": unused(record.recipe.views, facts["channels"]),
+                "unused": unused(recipe.views, facts["channels"]),
                 "provenance": provenance(record, facts["step"]),
                 "file": file_name(record, "two-views", facts["step"]),
                 "note": " ".join(filter(None, [facts["note"], complaint])),
@@ -363,7 +365,10 @@ class TwoViews(anywidget.AnyWidget):
                 return False
             self._measured = asked
             self._wanted.clear()
-            names = in_use(checked(self._record.recipe, moved), channels=self._probe.facts["channels"])
+            names = in_use(
+                checked(recipe_of_state(self._record, asked[3]), moved),
+                channels=self._probe.facts["channels"],
+            )
             about = {
                 "row": self.image,
                 "step": asked[3],
