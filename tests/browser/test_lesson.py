@@ -304,6 +304,29 @@ def test_the_toy_trains_from_disk_and_its_address_holds_what_is_set_up(open_page
     page.evaluate("location.hash = '#2.sharpness=0'")
     expect(pane).to_have_count(2)
     expect(page.get_by_label("Data")).to_have_value("blobs")
+    for odd in (
+        "data=nonsense",
+        "data=drawn",
+        "data=digits&experiment=nonsense",
+        "classes=12&batch=600&temperature=0.05",
+    ):
+        page.evaluate("(words) => { location.hash = words; }", odd)
+        expect(pane).to_have_count(1)
+        expect(pane).to_be_visible()
+
+
+def test_the_ranges_of_a_link_are_those_of_the_toy(open_page, toy):
+    """A value that a link may have and the toy may not would leave an empty page."""
+    page = open_page()
+    page.add_script_tag(
+        type="module",
+        content=script("dom", "lab_verdict", "toy", "lab_share", widget="null")
+        + "Object.assign(window, { LAB_WORDS, TOY_LIMITS });",
+    )
+    page.wait_for_function("() => window.LAB_WORDS")
+    words, limits = page.evaluate("[LAB_WORDS, TOY_LIMITS]")
+    ranges = {each["knob"]: [each["low"], each["high"]] for each in words.values() if "low" in each}
+    assert ranges == {name: limits[name] for name in ranges} and len(ranges) == 8
 
 
 @pytest.fixture(scope="module")

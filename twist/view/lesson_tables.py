@@ -175,7 +175,7 @@ def frames_table(frames: Frames, num_classes: int, must: Sequence[int], budget: 
         said.append(f"A damaged one is left out: {damaged[0]}.")
     if shape[1] < num_classes:
         said.append(
-            f"Of each image the {shape[1]} likeliest classes are recorded; the rest is spread evenly over the others."
+            f"Of each image the {shape[1]} likeliest classes are kept; the rest is spread evenly over the others."
         )
     wide = num_classes > 256
     return {"kind": frames.kind, "steps": whole, "images": shape[0], "kept": shape[1], "wide": wide,

@@ -14,17 +14,17 @@
  *   -2..2.
  */
 
-/** Word in the link -> knob, and what it may be. */
+/** Word in the link -> knob, and what it may be: what the toy can be set to. */
 const LAB_WORDS = {
-  consistency: { knob: "objective.consistency_weight", low: 0, high: 20 },
-  sharpness: { knob: "objective.sharpness_weight", low: 0, high: 20 },
-  diversity: { knob: "objective.diversity_weight", low: 0, high: 20 },
-  temperature: { knob: "objective.temperature", low: 0.01, high: 20 },
-  rate: { knob: "optim.learning_rate", low: 0, high: 10 },
+  consistency: { knob: "objective.consistency_weight", low: 0, high: 10 },
+  sharpness: { knob: "objective.sharpness_weight", low: 0, high: 10 },
+  diversity: { knob: "objective.diversity_weight", low: 0, high: 10 },
+  temperature: { knob: "objective.temperature", low: 0.05, high: 5 },
+  rate: { knob: "optim.learning_rate", low: 0, high: 1 },
   views: { knob: "views.strength", low: 0, high: 2 },
   norm: { knob: "network.final_norm", among: ["batch", "none"] },
-  classes: { knob: "network.num_classes", low: 2, high: 256, whole: true },
-  batch: { knob: "optim.batch_size", low: 2, high: 4096, whole: true },
+  classes: { knob: "network.num_classes", low: 2, high: 12, whole: true },
+  batch: { knob: "optim.batch_size", low: 2, high: 600, whole: true },
 };
 const LAB_NAME = /^[\w-]{1,40}$/;
 const LAB_MOST_PANES = 2;
