@@ -114,12 +114,12 @@ EXERCISES = (
         "class to class, in nats. How much does an untrained network with the norm start with?",
         judge=near(
             0.5,
-            within=0.13,
+            within=0.15,
             known={1.0: "That is the variance itself.", 0.05: "That is about what it is without the norm."},
         ),
         hint="What variance does the norm give every column?",
         solution="answer = 1 / 2",
-        why="The rule says 0.5; measured it is near 0.4, since a variance of 1 is not small any more. Without the norm "
+        why="The rule says 0.5; measured it is 0.37, since a variance of 1 is not small any more. Without the norm "
         "it is 0.05, whatever the seed.",
         mistakes=(1.0, 0.05, 2.3),
     ),

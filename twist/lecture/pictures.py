@@ -79,10 +79,12 @@ def small_maps(maps: Mapping[str, np.ndarray], groups: Sequence[Any] | np.ndarra
     maps
         Title and places ``[M, 2]`` of each.
     groups
-        Group of every row: named at its median place, and told when a point is hovered over.
+        Group of every row: named at its `middle`, and told when a point is hovered over.
     """
     import plotly.graph_objects as go
     from plotly.subplots import make_subplots
+
+    from twist.view.theme import template
 
     figure = make_subplots(1, len(maps), subplot_titles=list(maps), horizontal_spacing=0.02)
     names = None if groups is None else np.asarray(groups).astype(str)
@@ -94,8 +96,16 @@ def small_maps(maps: Mapping[str, np.ndarray], groups: Sequence[Any] | np.ndarra
             dots = {"size": 4, "color": color, "symbol": number // len(_COLORS)}
             figure.add_trace(go.Scatter(x=rows[:, 0], y=rows[:, 1], mode="markers", marker=dots, **told), 1, column)
             if name is not None:
-                x, y = np.median(rows, axis=0)
+                x, y = middle(rows)
                 figure.add_annotation(x=x, y=y, text=f"<b>{name}</b>", bgcolor="white", row=1, col=column, **_PLAIN)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
-    return figure.update_layout(showlegend=False, height=340, margin={"t": 40, "l": 10, "r": 10, "b": 10})
+    return figure.update_layout(
+        template=template(), showlegend=False, height=340, margin={"t": 40, "l": 10, "r": 10, "b": 10}
+    )
+
+
+def middle(places: np.ndarray) -> np.ndarray:
+    """The place of a group that half of the others are nearest to: one of its own, also of a group in pieces."""
+    squares = ((places[:, None] - places) ** 2).sum(-1)
+    return places[np.median(squares, axis=1).argmin()]
