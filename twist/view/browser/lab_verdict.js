@@ -109,7 +109,8 @@ function judgeUniform(facts) {
   }
   if (sharp < 1) {
     return { ...of, why: `Sharpness has weight ${sharp}: ${sharp ? "little" : "nothing"} asks a sample to choose, ` +
-      "and two views agree best when both say “I cannot tell”.", cure: "Raise sharpness to 1; if it stays flat, restart." };
+      "and two views agree best when both say “I cannot tell”.",
+    cure: "Raise sharpness to 1; if it stays flat, restart." };
   }
   if (close > 1) {
     return { ...of, why: `Consistency has weight ${close}: views agree most cheaply where every answer is flat.`,
@@ -167,9 +168,10 @@ function judgeSmallBatch(facts) {
 function judgePartial(facts) {
   const reachable = Math.min(facts.C, facts.N);
   if (!(facts.perplexity / reachable < 0.3)) return null;
-  const diverse = judgeWeight(facts, "diversity");
+  const diverse = judgeWeight(facts, "diversity"), sharp = judgeWeight(facts, "sharpness");
+  const less = diverse > 0 && diverse < sharp ? `, less than sharpness (${sharp})` : "";
   const why = diverse < 1
-    ? `Diversity has weight ${diverse}: samples crowd into the first classes that are ahead, and ` +
+    ? `Diversity has weight ${diverse}${less}: samples crowd into the first classes that are ahead, and ` +
       `${diverse ? "little" : "nothing"} pulls the others back into use.`
     : "Classes that lose all their samples have nearly no slope that would bring them back.";
   return { kind: "partial collapse", title: "Partial collapse",
@@ -225,17 +227,32 @@ function judgePlateau(facts) {
 function judgeHealthy(facts) {
   const share = facts.best > 0 ? facts.information / facts.best : 0;
   const floor = facts.floor >= 0.01 ? ` (behind the norm it cannot fall below ${facts.floor.toFixed(2)})` : "";
-  const diverse = judgeWeight(facts, "diversity"), empty = Math.round(Math.min(facts.C, facts.N) - facts.perplexity);
+  const empty = Math.round(Math.min(facts.C, facts.N) - facts.perplexity);
   const some = facts.perplexity > 0.8 * facts.C || empty < 1 ? ""
     : ` About ${empty === 1 ? "one class stays" : `${empty} classes stay`} empty.`;
-  const why = diverse < 0.5 && facts.norm && !some
-    ? "Diversity hardly counts, and yet all classes are used: the norm before the softmax keeps every class alive."
-    : "Consistency pulls the two views together, sharpness the samples into corners, diversity the classes apart.";
   return { kind: "healthy", title: "Healthy so far", level: "good",
     sentence: `The classes hold ${facts.information.toFixed(2)} of at most ${judgeNats(facts.best)} about the ` +
-      `samples (${judgeShare(share)}): ${facts.perplexity.toFixed(1)} of ${facts.C} classes are in use, views agree in ` +
-      `${judgeShare(facts.agreement)} of the cases, and a sample's entropy is ${judgeNats(facts.sharpness)}${floor}.${some}`,
-    why, cure: "" };
+      `samples (${judgeShare(share)}): ${facts.perplexity.toFixed(1)} of ${facts.C} classes are in use, views agree ` +
+      `in ${judgeShare(facts.agreement)} of the cases, and a sample's entropy is ${judgeNats(facts.sharpness)}` +
+      `${floor}.${some}`,
+    why: judgeWhyHealthy(facts, !some), cure: "" };
+}
+
+/** Why it is healthy, or still is: a term that is off is worth a word. */
+function judgeWhyHealthy(facts, even) {
+  const [close, sharp, diverse] = ["consistency", "sharpness", "diversity"].map((term) => judgeWeight(facts, term));
+  if (sharp === 0) return "Sharpness has weight 0: nothing asks a sample to choose any more. Watch its entropy.";
+  if (close === 0) {
+    return "Consistency has weight 0: nothing asks the views to agree, they are only too alike to fall apart.";
+  }
+  if (diverse === 0 && facts.norm && even) {
+    return "Diversity has weight 0, and yet all classes are used: the norm before the softmax keeps every class alive.";
+  }
+  if (diverse === 0 && !facts.norm) {
+    return "Diversity has weight 0, and yet what is learned stays: no slope leads away from sure, consistent " +
+      "classes. Restart to see what diversity prevents.";
+  }
+  return "Consistency pulls the two views together, sharpness the samples into corners, diversity the classes apart.";
 }
 
 /** In the order in which they are tried: the first that finds its condition speaks. */
