@@ -298,7 +298,7 @@ def test_a_dot_tells_what_it_is_to_the_pointer_and_to_the_keys(show):
     simplex = page.locator('canvas[data-picture="simplex"]')
     simplex.press("ArrowUp")
     card = page.locator(".twist-lab-card")
-    expect(card).to_contain_text(re.compile(r"point \d+ \((top|left|right)\): class \d \d+\s%.*entropy \d\.\d\d nats"))
+    expect(card).to_contain_text(re.compile(r"point \d+ \((top|left|right)\)class \d \d+ %.*entropy \d\.\d\d nats"))
     expect(simplex).to_have_attribute("aria-label", re.compile("Probability simplex: point"))
     row = page.evaluate("() => view.panes[0].simplex.picture.at")
     assert page.evaluate("() => view.panes[0].regions.picture.marked") == row

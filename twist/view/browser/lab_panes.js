@@ -317,7 +317,9 @@ class LabPane {
     for (const { picture } of [this.regions, this.simplex]) picture.mark(row);
     this.card.hidden = row < 0;
     if (row < 0 || !this.bench.frame) return;
-    const words = make("span", { text: this.describe(row).replaceAll(" %", "\u00a0%") });
+    const [who, ...facts] = this.describe(row).split(/: |, (?=class)|; /);
+    const words = make("span", { class: "twist-lab-facts" }, make("strong", { text: who }), ...facts.map((text) =>
+      make("span", { text })));
     const place = () => {
       const { canvas } = name === "simplex" ? this.simplex : this.regions;
       const [outer, inner] = [this.pictures.getBoundingClientRect(), canvas.getBoundingClientRect()];
