@@ -16,11 +16,12 @@ from twist.cli import main
 from twist.runs import outputs
 from twist.runs.config import ConfigError
 from twist.runs.record import RunWriter
+from twist.runs.status import Status
 from twist.runs.store import npy_bytes, write_json
 from twist.runs.turns import Plan, Turn, write_plan
 from twist.view.lesson import lesson_html, write_lesson, write_toy_lesson
 from twist.view.lesson_notes import notes_html
-from twist.view.lesson_tables import chosen_rows, frames_of, frames_table, turn_words
+from twist.view.lesson_tables import Frames, chosen_rows, frames_of, frames_table, turn_words
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -134,6 +135,29 @@ def test_many_classes_keep_their_likeliest_and_few_enough_images(tmp_path):
     assert [len(rows) for rows in chosen_rows([watch], 100_000)] == [4]
     chosen = chosen_rows([watch], 3, most=100)[0]
     assert len(chosen) == 100 and np.array_equal(chosen, np.unique(chosen))
+
+
+def test_classes_keep_their_names_when_another_head_speaks():
+    truth = np.arange(60) % 3
+    renamed = np.array([2, 0, 1])  # what the other head calls them
+
+    def read_frame(step: int):
+        probs = np.full((60, 3), 0.1)
+        probs[np.arange(60), renamed[truth] if step < 30 else truth] = 0.8
+        return None, probs, np.full(60, 0.64)
+
+    frames = Frames("snapshots", [0, 10, 30, 40], read_frame)
+    for heads, same in ((4, True), (1, False)):
+        found = frames_table(frames, 3, [], 10**6, num_heads=heads)
+        likeliest = column(found["probs"], "u1").reshape(4, 60, 3).argmax(2)
+        assert np.array_equal(likeliest[3], truth) and np.array_equal(likeliest[0], truth) == same
+        assert ("matched to the newest" in found["said"]) == same
+
+
+def test_a_run_that_goes_on_is_said_to(run, monkeypatch):
+    monkeypatch.setattr("twist.view.lesson.read_status", lambda path: Status("RUNNING", step=140))
+    said = values_of(lesson_html([read(run)]))["runs"][0]["said"]
+    assert said == ["It was still running at step 140."]
 
 
 def test_turned_knobs_are_in_words_and_ask_what_follows(tmp_path):

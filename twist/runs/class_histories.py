@@ -258,7 +258,14 @@ def classes_followed(assignments: np.ndarray, num_classes: int) -> np.ndarray:
     Each snapshot's classes get the names of those of the snapshot before that `Moves.matched` matches with them; what
     is left gets the names that are left.
     """
-    names, followed = np.arange(num_classes), assignments.copy()
+    names = names_followed(assignments, num_classes)
+    return np.take_along_axis(names, assignments.astype(np.int64), 1).astype(assignments.dtype)
+
+
+def names_followed(assignments: np.ndarray, num_classes: int) -> np.ndarray:
+    """The name of every class at every snapshot, ``[T, C]``, each row a permutation: see `classes_followed`."""
+    names = np.arange(num_classes)
+    through_time = [names]
     for now in range(1, len(assignments)):
         moves = moves_between(assignments[now - 1], assignments[now])
         kept = moves.matched()
@@ -267,8 +274,8 @@ def classes_followed(assignments: np.ndarray, num_classes: int) -> np.ndarray:
         unnamed[moves.later[kept]] = False
         renamed[unnamed] = np.setdiff1d(names, names[moves.earlier[kept]])
         names = renamed
-        followed[now] = names[assignments[now]]
-    return followed
+        through_time.append(names)
+    return np.stack(through_time)
 
 
 def moves_between(before: np.ndarray, after: np.ndarray) -> Moves:

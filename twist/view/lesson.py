@@ -247,7 +247,8 @@ def _run_table(shown: _Shown, frames: Frames | None, images: int, budget: int) -
     num_classes = recipe.network.num_classes
     turns = turn_tables(record)
     at = [turn["step"] for turn in turns]
-    found = frames_table(frames, num_classes, at, budget) if frames is not None else {}
+    heads = recipe.network.num_heads
+    found = frames_table(frames, num_classes, at, budget, num_heads=heads) if frames is not None else {}
     status = read_status(record.path)
     newest = int(record.metrics().index[-1])
     state = f"It was still {status.state.lower()} at step {newest:,}." if status.state in ALIVE else ""

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from twist.runs.class_histories import names_followed
 from twist.runs.config import Recipe, field_value
 from twist.runs.outputs import output_steps, read_outputs
 from twist.runs.record import RunRecord
@@ -125,7 +126,9 @@ def _snapshot(record: RunRecord, step: int, rows: np.ndarray) -> tuple[np.ndarra
     return None, whole, entropy
 
 
-def frames_table(frames: Frames, num_classes: int, must: Sequence[int], budget: int) -> dict[str, Any]:
+def frames_table(
+    frames: Frames, num_classes: int, must: Sequence[int], budget: int, *, num_heads: int = 1
+) -> dict[str, Any]:
     """The frames as a page holds them: packed columns of bytes, as many frames as their budget of bytes allows.
 
     Parameters
@@ -138,6 +141,8 @@ def frames_table(frames: Frames, num_classes: int, must: Sequence[int], budget: 
         Steps near which frames should be kept, those of turns.
     budget
         Bytes of the packed columns, at most.
+    num_heads
+        Where there are several, the one that speaks may change: earlier classes then get the names of the newest.
 
     Returns
     -------
@@ -162,7 +167,8 @@ def frames_table(frames: Frames, num_classes: int, must: Sequence[int], budget: 
             whole = [step for step in steps if read[step] is not None]
             if not whole:
                 return {}
-            packed = _packed([read[step] for step in whole], num_classes)
+            columns = [read[step] for step in whole]
+            packed = _packed(_under_newest_names(columns, num_classes) if num_heads > 1 else columns, num_classes)
             size = sum(len(column) for column in packed.values())
             if size <= budget or len(whole) <= 2:
                 break
@@ -173,6 +179,8 @@ def frames_table(frames: Frames, num_classes: int, must: Sequence[int], budget: 
         said.append(f"{len(whole)} of {len(frames.steps)} recorded moments are shown.")
     if damaged:
         said.append(f"A damaged one is left out: {damaged[0]}.")
+    if num_heads > 1 and len(whole) > 1:
+        said.append("Classes of earlier moments are matched to the newest by their images.")
     if shape[1] < num_classes:
         said.append(
             f"Of each image the {shape[1]} likeliest classes are kept; the rest is spread evenly over the others."
@@ -191,6 +199,26 @@ def _near(steps: list[int], most: int, must: Sequence[int]) -> list[int]:
         if len(chosen) < most + 16:
             chosen.update(before + after)
     return sorted(chosen)
+
+
+def _under_newest_names(read: list[Any], num_classes: int) -> list[Any]:
+    likeliest = [probs.argmax(1) for _, probs, _ in read]
+    assignments = np.stack(
+        [
+            best if classes is None else np.take_along_axis(classes, best[:, None], 1)[:, 0]
+            for best, (classes, _, _) in zip(likeliest, read, strict=True)
+        ]
+    )
+    renamed = []
+    names = names_followed(assignments[::-1].astype(np.int64), num_classes)[::-1]
+    for now, (classes, probs, entropy) in zip(names, read, strict=True):
+        if classes is None:
+            moved = np.zeros_like(probs)
+            moved[:, now] = probs
+            renamed.append((None, moved, entropy))
+        else:
+            renamed.append((now[classes], probs, entropy))
+    return renamed
 
 
 def _packed(read: list[Any], num_classes: int) -> dict[str, bytes]:
