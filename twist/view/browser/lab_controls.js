@@ -29,7 +29,7 @@ class LabControls {
     this.play = button("play", "▶ Play", "Train on, in all panes");
     this.back = button("back", "‹ Back", "Pause, and be one step before");
     this.step = button("step", "Step ›", "Pause, and take one step of training");
-    this.reset = button("reset", "↺ Reset", "Restart: begin anew from the same seed, with the knobs as they are");
+    this.reset = button("reset", "↺ Restart", "Begin anew from the same seed, with the knobs as they are");
     this.undo = button("undo", "Undo", "");
     this.rewind = button("rewind", "Rewind", "");
     this.speed = makeSelect("Speed", { slow: "slow motion", normal: "normal", fast: "fast" }, (name) => on.speed(name));
