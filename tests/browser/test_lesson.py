@@ -243,7 +243,7 @@ def test_words_pictures_and_time_fit_a_projector_and_nothing_leaves_a_narrow_pag
 
 def test_two_runs_go_in_lockstep_and_the_shorter_rests_at_its_end(open_page, runs):
     file = write_lesson(runs, runs[0].parent / "two.html")
-    page = opened(open_page, file)
+    page = opened(open_page, file, reduced_motion="no-preference")
     a, b = page.locator(".lesson-pane").all()
     end = int(read(runs[1]).metrics().index[-1])
     go(page, 10)
@@ -255,6 +255,11 @@ def test_two_runs_go_in_lockstep_and_the_shorter_rests_at_its_end(open_page, run
     expect(b.locator(".lesson-knobs")).to_contain_text(f"it ended at step {end}")
     expect(a).to_have_attribute("data-verdict", "healthy")
     assert page.locator(".lesson-bars > div").count() == 2
+    go(page, 125)
+    page.get_by_label("Speed").select_option("fast")
+    page.get_by_role("button", name="Play", exact=False).first.click()
+    expect(page.locator(".lesson")).to_have_attribute("data-step", str(LAST), timeout=15_000)
+    assert a.get_attribute("data-step") == b.get_attribute("data-step") == str(LAST)
     assert page.locator(".lesson-ticks").bounding_box()["y"] < 700
 
 

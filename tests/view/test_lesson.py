@@ -14,11 +14,13 @@ from synthetic import make_run, read
 
 from twist.cli import main
 from twist.runs import outputs
-from twist.runs.config import ConfigError
+from twist.runs.config import ConfigError, to_dict
+from twist.runs.experiments import experiment
+from twist.runs.recipes.lab import lab
 from twist.runs.record import RunWriter
 from twist.runs.status import Status
 from twist.runs.store import npy_bytes, write_json
-from twist.runs.turns import Plan, Turn, write_plan
+from twist.runs.turns import Plan, Turn, strength_changes, with_turns, write_plan
 from twist.view.lesson import lesson_html, write_lesson, write_toy_lesson
 from twist.view.lesson_notes import notes_html
 from twist.view.lesson_tables import Frames, chosen_rows, frames_of, frames_table, turn_words
@@ -154,6 +156,16 @@ def test_classes_keep_their_names_when_another_head_speaks():
         assert ("matched to the newest" in found["said"]) == same
 
 
+def test_an_experiment_of_the_lab_asks_its_own_question(tmp_path):
+    path = make_run(tmp_path, name="lab", num_classes=3, kind="uniform")
+    for changes, name in (({}, "healthy"), ({"objective__sharpness_weight": 0.0}, "uniform")):
+        write_json(path / "recipe.json", to_dict(lab().replace(**changes)))
+        asked = experiment(name)
+        assert f"<summary>{asked.question}</summary><p>{asked.answer}</p>" in lesson_html([read(path)])
+    write_json(path / "recipe.json", to_dict(lab().replace(objective__sharpness_weight=0.37)))
+    assert "<summary>Where in the plane will the point end, and where" in lesson_html([read(path)])
+
+
 def test_a_run_that_goes_on_is_said_to(run, monkeypatch):
     monkeypatch.setattr("twist.view.lesson.read_status", lambda path: Status("RUNNING", step=140))
     said = values_of(lesson_html([read(run)]))["runs"][0]["said"]
@@ -176,9 +188,6 @@ def test_turned_knobs_are_in_words_and_ask_what_follows(tmp_path):
 
 
 def test_one_dial_that_moves_many_ranges_is_one_turn_in_words():
-    from twist.runs.recipes.lab import lab
-    from twist.runs.turns import strength_changes, with_turns
-
     turn = Turn(5, strength_changes(lab().views, lab().views, 0.5))
     assert len(turn.changes) > 2
     assert turn_words(turn, lab(), with_turns(lab(), [turn]), lab()) == "strength of the views 1 → 0.5"

@@ -7,7 +7,7 @@
 const LESSON_PAD = 9; // half of the slider's thumb: where its middle can be
 const LESSON_LANE = 44;
 const LESSON_TIMES = { slow: 40, normal: 18, fast: 8 }; // seconds for the whole way
-const LESSON_BANDS = { good: "#009E73", bad: "#D55E00", open: "#8A8F98" };
+const LESSON_BANDS = { good: "#00795a", bad: "#b45309", open: "#5d646e" };
 
 class LessonTimeline {
   /**
