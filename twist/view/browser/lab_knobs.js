@@ -82,7 +82,7 @@ class LabKnobs {
   #slider(/** @type {LabSlider} */ knob, name = knob.label) {
     const value = make("output", { class: "twist-lab-value" });
     const input = make("input", { type: "range", min: 0, max: knob.values.length - 1, step: 1,
-      "data-lm-suppress-shortcuts": "true", "data-field": knob.field, title: knob.help,
+      "data-lm-suppress-shortcuts": "true", "data-field": knob.field, title: knob.help, "aria-description": knob.help,
       onkeydown: (event) => event.stopPropagation(),
       oninput: () => this.#turned(knob, knob.values[Number(input.value)]) });
     const node = make("label", { class: "twist-lab-slider", title: knob.help },
@@ -92,7 +92,7 @@ class LabKnobs {
   }
 
   #choice(knob) {
-    const input = make("select", { "data-field": knob.field, title: knob.help,
+    const input = make("select", { "data-field": knob.field, title: knob.help, "aria-description": knob.help,
       onkeydown: (event) => event.stopPropagation(), onchange: () => {
         const number = Number(input.value);
         this.on.restart({ [knob.field]: Number.isNaN(number) ? input.value : number });

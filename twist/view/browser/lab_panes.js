@@ -142,10 +142,11 @@ class LabPane {
     this.step.textContent = frame ? `step ${count(frame.step)}` : "";
     this.#showRegions();
     this.pictures.classList.toggle("twist-lab-stale", !frame);
-    if (!frame) return;
-    this.knobs.terms(frame, frame.numClasses);
-    this.#showPlane();
-    this.#showSimplex();
+    if (frame) {
+      this.knobs.terms(frame, frame.numClasses);
+      this.#showPlane();
+      this.#showSimplex();
+    }
     this.lab.refreshed(this);
   }
 
@@ -208,6 +209,7 @@ class LabPane {
 
   /** The samples that carry arrows: those chosen, else some of every label. */
   #rows(frame) {
+    if (this.chosen.some((row) => row >= frame.count)) this.chosen = []; // of other points
     if (this.chosen.length) return this.chosen;
     if (this.spread?.count === frame.count && this.spread.labels === frame.labels) return this.spread.rows;
     const groups = /** @type {Map<number, number[]>} */ (new Map());
