@@ -137,7 +137,8 @@ EXERCISES = (
         hint="A group that is there stays together when the map is drawn again from another start, or with more "
         "neighbors. Draw them again.",
         solution=f'answer = "{REAL}"',
-        why="All four have clumps. Few neighbors make clumps of nothing: whoever wants to see groups will.",
+        why="The other three show clumps, strings and bridges, made of nothing. Few neighbors make more of them; "
+        "whoever wants to see groups will.",
         mistakes=("A", "B", "D", "all"),
     ),
 )
