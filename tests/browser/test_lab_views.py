@@ -54,6 +54,37 @@ FOCUSED = """() => {
     return { name, tag: node.tagName, ring: style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 2 };
 }"""
 
+# A lab over two benches that note what is asked of them, as runs behind a kernel would.
+NOTING = """() => {
+    view.close();
+    window.asked = [];
+    const zeros = (size) => new Float32Array(size).fill(1 / 3);
+    class Noting {
+        constructor({ pane, knobs }) {
+            Object.assign(this, { pane, kind: 'digits', state: 'running', message: '', defaults: {}, knobs, turns: [],
+                trail: { step: [], sharpness: [], diversity: [] }, verdict: null, runVerdict: null });
+            this.to(0);
+        }
+        to(step) {
+            this.frame = { step, numClasses: 3, batchSize: 4, finalNorm: 'batch', temperature: 1, consistency: 0,
+                sharpness: 1, diversity: 1, total: 0, agreement: 1, classPerplexity: 3, count: 4, probs: zeros(12),
+                visited: new Int32Array(4), labels: null, labelNames: null, batch: new Int32Array([0, 1, 2, 3]),
+                views: zeros(24), points: null };
+            this.tell?.();
+        }
+        note(what, state) { asked.push(`${this.pane} ${what}`); this.state = state; this.tell?.(); }
+        play() { this.note('play', 'running'); }
+        pause() { this.note('pause', 'paused'); }
+        stepOnce() { this.note('step', 'paused'); }
+        restart() { this.to(0); }
+        subscribe(tell) { this.tell = tell; return () => {}; }
+        image() { return null; }
+        close() {}
+    }
+    window.view = renderLab(document.getElementById('lab'), { benches: { digits: (options) => new Noting(options) },
+        experiments: [], start: { panes: [{ knobs: {} }, { knobs: {} }] } });
+}"""
+
 
 def page_of(**options) -> str:
     """A page with a lab of the toy at `window.view`."""
@@ -253,6 +284,31 @@ def test_two_panes_from_one_seed_are_the_same_until_a_knob_is_turned(show):
     expect(pane(page, "b").locator(".twist-lab-headline")).to_contain_text("Before you start")
     expect(pane(page, "a").locator(".twist-lab-question")).to_be_hidden()
     expect(pane(page, "a")).to_have_attribute("data-step", "0")
+
+
+def test_of_two_runs_the_one_that_is_far_ahead_waits_for_the_other(show):
+    page = show(start={"play": False})
+    page.evaluate(NOTING)
+    page.evaluate("() => { asked.length = 0; view.panes[0].bench.to(80); view.panes[1].bench.to(20); }")
+    settle(page)
+    assert page.evaluate("() => asked") == ["a pause"]
+    expect(page.locator(".twist-lab-play")).to_have_text("❚❚ Pause")
+    page.evaluate("() => view.panes[1].bench.to(76)")
+    settle(page)
+    assert page.evaluate("() => asked") == ["a pause", "a play"]
+
+
+def test_slow_motion_of_runs_is_a_step_now_and_then_in_both(show):
+    page = show(start={"play": False})
+    page.evaluate(NOTING)
+    page.get_by_role("combobox", name="Speed").select_option("slow")
+    page.evaluate("() => { asked.length = 0; }")
+    page.wait_for_function("() => asked.length >= 4", timeout=20_000)
+    assert page.evaluate("() => asked.slice(0, 4)") == ["a step", "b step"] * 2
+    page.locator(".twist-lab-play").click()
+    page.evaluate("() => { asked.length = 0; }")
+    page.wait_for_timeout(1000)
+    assert page.evaluate("() => asked") == []
 
 
 def test_one_step_at_a_time_draws_the_pulls_and_goes_back(show):

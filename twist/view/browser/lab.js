@@ -99,7 +99,7 @@ class LabView {
       share: () => this.share() }, new Set([...this.hidden, ...(options.share ? [] : ["share"])]));
     this.controls.offer(this.#sets());
     this.experiments = new LabExperiments(options.experiments, (name) => this.experiment(name));
-    this.experiments.node.hidden = this.hidden.has("experiments");
+    this.experiments.node.hidden = this.hidden.has("experiments") || !options.experiments.length;
     this.grid = make("div", { class: "twist-lab-panes" });
     this.numbers = new LabNumbers();
     this.numbers.node.hidden = this.hidden.has("numbers");
