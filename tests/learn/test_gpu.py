@@ -22,7 +22,16 @@ def recorded(path):
     return record
 
 
-@pytest.mark.parametrize("changes", [{}, {"network.num_heads": 3}, {"teacher.enabled": True}, {"self_label.epochs": 1}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"network.num_heads": 3},
+        {"teacher.enabled": True},
+        {"self_label.epochs": 1},
+        {"record.outputs_every_steps": 100},
+    ],
+)
 def test_no_step_in_the_middle_waits(runs, tiny, monkeypatch, changes):
     step = loops.Loop._train_step
 

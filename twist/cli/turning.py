@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from typing import Any
 
-from twist.cli.command import add_changes, add_command, add_run, changes_of, number_of, print_json
+from twist.cli.command import FAILED, add_changes, add_command, add_run, changes_of, number_of, print_json
 from twist.cli.interrupts import Interrupts
 from twist.cli.looking import spell_value
 from twist.cli.training import follow
@@ -40,7 +41,12 @@ def _turn(options: argparse.Namespace) -> int:
     if not options.changes:
         raise ConfigError("nothing is turned: write --set FIELD=VALUE, as in --set objective.sharpness_weight=0")
     changes = changes_of(options.changes)
-    answer = run.answer_to(run.turn(**{name.replace(".", "__"): value for name, value in changes.items()}))
+    asked = run.turn(**{name.replace(".", "__"): value for name, value in changes.items()})
+    try:
+        answer = run.answer_to(asked)
+    except TimeoutError as error:
+        print(f"twist: {error}", file=sys.stderr)
+        return FAILED
     turned = [turn for turn in run.turns if turn.step == answer["step"]][-1:] if answer["accepted"] else []
     if not answer["accepted"]:
         raise ConfigError(answer.get("reason", "the run did not accept it"))
@@ -59,7 +65,11 @@ def _rewind(options: argparse.Namespace) -> int:
     from twist.runs.launcher import attach
 
     run, step = attach(options.run), number_of("--step", options.step)
-    chosen = run.rewind(step, hold=options.hold)
+    try:
+        chosen = run.rewind(step, hold=options.hold)
+    except TimeoutError as error:
+        print(f"twist: {error}", file=sys.stderr)
+        return FAILED
     then = f", and waits at step {step}" if options.hold else ""
     print(f"run {run.name} goes on from its checkpoint of step {chosen}{then}; `twist show {run.name}` looks at it")
     return print_json(options, {"run": run.name, "checkpoint": chosen, "step": step, "hold": options.hold})

@@ -46,8 +46,12 @@ class Outputs:
     def __init__(self, run: Path, num_images: int, num_classes: int, *, every: int):
         self._folder, self._every = run / OUTPUTS, every
         self._folder.mkdir(exist_ok=True)
-        self._probs = self._map(LIVE, np.float16, (num_images, 2, num_classes), 0)
-        self._visited = self._map(VISITED, np.int32, (num_images,), -1)
+        probs = self._found(LIVE, np.float16, (num_images, 2, num_classes))
+        visited = self._found(VISITED, np.int32, (num_images,))
+        if probs is None or visited is None:
+            probs = self._made(LIVE, np.float16, (num_images, 2, num_classes), 0)
+            visited = self._made(VISITED, np.int32, (num_images,), -1)
+        self._probs, self._visited = probs, visited
         self._sent: deque[_Sent] = deque()
 
     def begin(self, step: int) -> None:
@@ -103,16 +107,16 @@ class Outputs:
         self._probs[:] = state["probs"].numpy()
         self._visited[:] = state["visited"].numpy()
 
-    def _map(self, name: str, dtype: type, shape: tuple[int, ...], value: int) -> np.ndarray:
-        path = self._folder / name
+    def _found(self, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray | None:
         try:
-            found = np.lib.format.open_memmap(path, mode="r+")
-            if found.dtype == dtype and found.shape == shape:
-                return found
+            found = np.lib.format.open_memmap(self._folder / name, mode="r+")
         except (OSError, ValueError, EOFError):
-            pass
-        temporary = path.with_name(f".{name}")
+            return None
+        return found if found.dtype == dtype and found.shape == shape else None
+
+    def _made(self, name: str, dtype: type, shape: tuple[int, ...], value: int) -> np.ndarray:
+        temporary = self._folder / f".{name}"
         made = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
         made[...] = value
-        os.replace(temporary, path)  # the mapping follows the file
+        os.replace(temporary, self._folder / name)  # the mapping follows the file
         return made
