@@ -69,26 +69,40 @@ PUBLISHED = (
 )
 
 
-def flop_per_image(recipe: Recipe) -> float:
+def flop_per_image(recipe: Recipe, *, channels: int = 3) -> float:
     """Floating-point operations that one image costs in one step, forward and backward, all its views.
 
-    Counted by torch on tensors without numbers (its *meta* device), so nothing is computed. A multiplication with its
-    addition counts as two. Views, loss, optimizer, norms, and a teacher's forward pass are not in it.
+    Layer by layer, from the shapes that pass through when two images are shown to it: a multiplication with its
+    addition counts as two; backward costs what forward does for the weights, and again for the
+    inputs, which the first layer need not know. Only convolutions and linear layers of all heads count: not views,
+    loss, optimizer, norms, attention between patches, or a teacher.
+
+    Parameters
+    ----------
+    recipe
+        Whose network, and whose views.
+    channels
+        Of the images: 3 for color, 1 for gray.
     """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+    from torch import nn
 
     from twist.learn.networks import build_network
 
     views, images = recipe.views, 2
-    # Drawn first, and moved: drawing on the meta device loads torch's compiler, four seconds.
-    net = build_network(recipe.network, in_channels=3, seed=0, image_size=views.size).to("meta").train()
-    with torch.device("meta"):
-        sides = [views.size] * 2 + [views.local_size] * views.num_local_views
-        with FlopCounterMode(display=False) as counter:
-            _, logits = net([torch.empty(images, 3, side, side) for side in sides])
-            logits.sum().backward()
-    return counter.get_total_flops() / images
+    net = build_network(recipe.network, in_channels=channels, seed=0, image_size=views.size).train()
+    forward: dict[nn.Module, int] = {}  # in the order in which the layers are reached
+
+    def count(layer: nn.Conv2d | nn.Linear, _: object, out: torch.Tensor) -> None:
+        forward[layer] = forward.get(layer, 0) + 2 * out.numel() * layer.weight[0].numel()
+
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    sides = [views.size] * 2 + [views.local_size] * views.num_local_views
+    with torch.no_grad():
+        net.forward_heads([torch.empty(images, channels, side, side) for side in sides])
+    return (3 * sum(forward.values()) - next(iter(forward.values()))) / images
 
 
 _GAP = 0.6 / (100 * math.sqrt((0.405 * 0.595 + 0.399 * 0.601) / IMAGENET_VALIDATION))
