@@ -166,6 +166,13 @@ def test_an_experiment_of_the_lab_asks_its_own_question(tmp_path):
     assert "<summary>Where in the plane will the point end, and where" in lesson_html([read(path)])
 
 
+def test_what_is_not_finite_is_not_shown_as_the_last_that_was(tmp_path):
+    path = make_run(tmp_path, name="nan", num_classes=3, kind="not-finite")
+    way = values_of(lesson_html([read(path)]))["runs"][0]["way"]
+    assert np.isnan(column(way["consistency"], "<f4")[-1]) and np.isfinite(column(way["consistency"], "<f4")[0])
+    assert np.isfinite(column(way["agreement"], "<f4")[-1])
+
+
 def test_a_run_that_goes_on_is_said_to(run, monkeypatch):
     monkeypatch.setattr("twist.view.lesson.read_status", lambda path: Status("RUNNING", step=140))
     said = values_of(lesson_html([read(run)]))["runs"][0]["said"]

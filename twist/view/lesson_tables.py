@@ -252,8 +252,10 @@ def way_table(record: RunRecord, must: Sequence[int] = ()) -> dict[str, Any]:
     turns = np.searchsorted(steps, np.asarray(must, int), side="right") - 1
     rows = np.union1d(rows, np.clip(np.concatenate([turns, turns + 1]), 0, len(steps) - 1).astype(int))
     columns = {"step": zlib.compress(as_bytes(steps[rows], np.int32), 9)}
-    for name in names:  # agreement is not measured at every step: it stays what it was
-        values = table[f"train/{name}"].ffill().to_numpy(np.float32)[rows]
+    for name in names:
+        values = table[f"train/{name}"]
+        values = values.ffill() if name == "agreement" else values  # not measured at every step: it stays what it was
+        values = values.to_numpy(np.float32)[rows]
         columns[name] = zlib.compress(as_bytes(values, np.float32), 9)
     said = f"{len(rows):,} of {len(steps):,} logged steps are drawn." if len(rows) < len(steps) else ""
     return {"points": len(rows), "said": said, **columns}
