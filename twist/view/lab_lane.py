@@ -27,12 +27,12 @@ from twist.view.lab_knobs import FROM_THE_START, as_fields, as_knobs, check_knob
 from twist.view.lab_runs import check_kept_name, keep_run, launch_in_lab, resume_in_lab
 
 #: Seconds between two looks: at a run that trains and is seen, and at one that rests.
-LOOK_EVERY_S, REST_S = 1 / 18, 0.25
+LOOK_EVERY_S, REST_S = 1 / 13, 0.25
 #: Seconds after which a frame that no page has drawn is followed by another, and after which nobody seems there.
 UNDRAWN_S, NOBODY_S = 0.7, 10.0
 #: Seconds unseen after which a run is held, and after which it is stopped.
 HOLD_AFTER_S, STOP_AFTER_S = 120.0, 1200.0
-_STATUS_EVERY_S, _JUDGE_EVERY_S = 0.5, 1.0
+_STATUS_EVERY_S, _JUDGE_EVERY_S = 0.8, 1.0
 #: Turns of one knob with less than this between them are one: a hand that drags.
 _ONE_GESTURE_S = 1.0
 
@@ -364,7 +364,8 @@ class Lane:
         else:
             state, words = _at_rest(status, self._waits)
         steps = (frames.record.last("start") or {}).get("total_steps", 0)
-        self._say(state=state, message=words, step=frames.step, steps=steps)
+        step = frames.step if state != "running" or self._status_at == now else self.state["step"]  # frames say it
+        self._say(state=state, message=words, step=step, steps=steps)
 
     def _say_turns(self, frames: Frames) -> None:
         """Say which knobs were turned, and where they stand, whoever turned them."""
@@ -439,14 +440,15 @@ class Lane:
         told = (None, -1)
         while not self._closed.wait(_JUDGE_EVERY_S):
             run = self.run
-            if run is None or not self.seen or told == (run.path, self.state["step"]):
+            step = self.state["step"]
+            if run is None or step < 0 or not self.seen or told == (run.path, step):
                 continue
             began = time.monotonic()
             try:
                 if record is None or record.path != run.path:
                     record = RunRecord(run.path)
                 record.poll()
-                told = run.path, self.state["step"]
+                told = run.path, step
                 found = verdict(record)
             except (RecordError, ConfigError, OSError, ValueError):
                 continue  # the other thread says what is the matter

@@ -316,7 +316,7 @@ class DigitsBench {
     const { run, told, runVerdict } = this;
     const since = runVerdict && runVerdict.since > 0 ? ` since step ${count(runVerdict.since)}` : "";
     const verdict = runVerdict ? ` · twist.verdict of its record: ${runVerdict.title}${since}` : "";
-    const steps = told.steps ? ` · ${count(Math.max(0, told.step))} of ${count(told.steps)} steps` : "";
+    const steps = told.steps ? ` · ${count(this.frame?.step ?? 0)} of ${count(told.steps)} steps` : "";
     const words = run ? `Run ${run}${steps}${verdict}` : "";
     if (this.words.textContent !== words) this.words.textContent = words;
     this.words.title = runVerdict ? `${runVerdict.sentence} ${runVerdict.cure}` : "";
