@@ -6,7 +6,7 @@ import pytest
 from twist.cli import main
 from twist.runs.batch import batch_warnings
 from twist.runs.config import ConfigError, field_value, from_dict, to_dict
-from twist.runs.recipes import paper, recipe, recipe_facts, recipe_groups, recipe_names, recipe_summary, small
+from twist.runs.recipes import lab, paper, recipe, recipe_facts, recipe_groups, recipe_names, recipe_summary, small
 
 PRESETS = ("resnet50_two_views", "resnet50", "resnet50w2", "vit_s", "vit_b")
 # method.md 6.2, row by row.
@@ -122,7 +122,7 @@ def test_a_recipe_has_its_functions_name_and_survives_json(name):
 
 @pytest.mark.parametrize("name", recipe_names())
 def test_a_recipe_tells_its_command_and_claims_no_accuracy_that_was_not_measured(name):
-    function = getattr(paper, name, None) or getattr(small, name)
+    function = next(getattr(module, name) for module in (paper, small, lab) if hasattr(module, name))
     text = " ".join((inspect.getdoc(function) or "").split())
     assert f"``twist train {'FOLDER' if name == 'images' else name}" in text
     assert recipe_summary(name).endswith(".") and recipe_summary(name) in text
@@ -130,7 +130,7 @@ def test_a_recipe_tells_its_command_and_claims_no_accuracy_that_was_not_measured
 
 
 def test_every_public_function_of_a_group_is_a_recipe_with_facts():
-    for module in (paper, small):
+    for module in (paper, small, lab):
         functions = [
             name
             for name, value in vars(module).items()
@@ -193,4 +193,4 @@ def test_recipes_lists_every_recipe_in_its_group_with_what_was_published(capfd):
     row = next(line for line in lines if line.strip().startswith("resnet50w2 "))
     assert "77.7 %" in row and "32 GPUs of 60 images" in row and recipe_summary("resnet50w2") in row
     headings = [line.split()[0] for line in lines if line and not line.startswith(" ")]
-    assert headings == ["paper", "small"]
+    assert headings == ["paper", "small", "lab"]
