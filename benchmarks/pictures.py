@@ -142,7 +142,7 @@ def lab(page: Page) -> bytes:
     page.set_viewport_size({"width": 1280, "height": 720})
     root = page.locator(".twist-lab")
     root.get_by_role("button", name="Pulls").click()
-    page.wait_for_timeout(12_000)
+    page.wait_for_function("Number(document.querySelector('.twist-lab [data-step]')?.dataset.step) >= 125")
     root.get_by_role("button", name="Pause").first.click()
     page.mouse.move(0, 0)
     page.wait_for_timeout(1000)

@@ -133,6 +133,8 @@ def test_every_verb_field_recipe_and_command_has_its_place_in_the_reference(buil
     assert {"field-" + re.sub(r"[._]", "-", name) for name in field_names()} <= ids
     assert {f"recipe-{name.replace('_', '-')}" for name in recipe_names()} <= ids
     assert {f"command-{name}" for name in subcommands()} <= ids
+    named = re.findall(r"\{(?:func|class|meth)\}`([\w.]+)`", "\n".join(page.read_text() for page in PAGES))
+    assert named and set(named) <= ids
 
 
 def test_the_gallery_is_small_whole_and_says_where_each_figure_comes_from():

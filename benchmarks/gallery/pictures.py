@@ -71,16 +71,17 @@ def torn(*, dark: bool) -> bytes:
     watch, last = found.watch(), found.snapshot()
     rows = np.argsort(-last.sample_entropy, kind="stable")[:16]
     shown = [[_tile(image, 84) for image in part] for part in np.array_split(_thumbnails(watch, rows), 2)]
-    sheet = _sheet(shown, dark=dark, left=0, top=0, below=38)
+    sheet = _sheet(shown, dark=dark, left=0, top=0, below=50)
     write, pen = _pen(sheet, dark=dark), ImageDraw.Draw(sheet)
     for place, row in enumerate(rows):
-        x, y = place % 8 * (84 + _GAP), place // 8 * (84 + _GAP + 38) + 88
+        x, y = place % 8 * (84 + _GAP), place // 8 * (84 + _GAP + 50) + 88
         two = [(int(c), float(p)) for c, p in zip(last.top_classes[row, :2], last.top_probs[row, :2], strict=True)]
         left = x
         for number, share in two:
             pen.rectangle((left, y, left + 84 * share, y + 8), fill=class_color(number))
             left += 84 * share + 1
-        write((x, y + 12), " or ".join(f"{number} {share:.0%}" for number, share in two), 11)
+        for line, (number, share) in enumerate(two):
+            write((x, y + 11 + 14 * line), f"class {number}: {share:.0%}", 12)
     return _webp(sheet)
 
 

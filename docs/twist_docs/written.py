@@ -37,6 +37,12 @@ _GROUPS = {
 def setup(app: Sphinx) -> None:
     """Fill the marks of every page that is read."""
     app.connect("source-read", lambda app, page, source: source.__setitem__(0, fill(source[0])))
+    app.connect("autodoc-skip-member", _skip)
+
+
+def _skip(app: Sphinx, what: str, name: str, value: Any, skip: bool, options: Any) -> bool | None:
+    """Leave constants and aliases of a module out: their comments explain them to who reads the code."""
+    return True if what == "module" and not (inspect.isclass(value) or inspect.isroutine(value)) else None
 
 
 def fill(text: str) -> str:
