@@ -185,8 +185,8 @@ EXERCISES = (
     ),
     Exercise(
         name="cheaper",
-        question="TWO, the ResNet-50 with two views, has 50.5 GFLOP an image and 800 epochs (72.6 %); MULTI, the one with "
-        "2 + 12 views, 105.6 and 850 (75.5 %). What share of MULTI's compute does TWO take?",
+        question="TWO, the ResNet-50 with two views, has 50.5 GFLOP an image and 800 epochs (72.6 %); MULTI, the one "
+        "with 2 + 12 views, 105.6 and 850 (75.5 %). What share of MULTI's compute does TWO take?",
         judge=near(
             50.5 * 800 / (105.6 * 850),
             within=0.01,
