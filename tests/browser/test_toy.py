@@ -205,7 +205,7 @@ def test_the_numbers_drawn_are_even_and_normal(run):
     assert found["order"] != list(range(1000))
 
 
-@pytest.mark.parametrize("name", ["blobs", "ring", "moons", "scales"])
+@pytest.mark.parametrize("name", ["blobs", "ring", "moons", "scales", "grid"])
 def test_every_set_is_inside_the_plane_and_another_one_for_another_seed(run, name):
     one, again, other = run(
         "return given.map(([n, s]) => [...toyPoints(n, s).points])", [[name, 0], [name, 0], [name, 1]]
@@ -367,7 +367,7 @@ def test_knobs_of_the_start_begin_anew_and_wrong_ones_are_named_with_their_fix(r
         "network.num_classes is 13: give a number from 2 to 12",
         "optim.batch_size is 2.5: give a whole number",
         'network.final_norm is layer: give "batch" or "none"',
-        "data.source is spirals: give one of blobs, ring, moons, scales, drawn",
+        "data.source is spirals: give one of blobs, ring, moons, scales, grid, drawn",
         "coordinate 2 is NaN",
     ]
     for said, wanted in zip(found["said"], expected, strict=True):

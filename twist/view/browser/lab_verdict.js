@@ -81,8 +81,8 @@ function judgeMedian(/** @type {number[]} */ values) {
 
 const judgeWeight = (facts, term) => facts.knobs[`objective.${term}_weight`] ?? 1;
 const judgeSame = (facts) => facts.information < 0.005 * facts.top;
-const judgeNats = (value) => `${Math.max(0, value).toFixed(2)} nats`;
-const judgeShare = (value) => `${Math.round(100 * value)} %`;
+const judgeNats = (value) => `${Math.max(0, value).toFixed(2)}\u00a0nats`;
+const judgeShare = (value) => `${Math.round(100 * value)}\u00a0%`;
 
 function judgeNotFinite(facts) {
   if (facts.finite) return null;
@@ -202,9 +202,9 @@ function judgeInconsistent(facts) {
     ? `Consistency has weight ${close}: ${close ? "little" : "nothing"} asks two views of a sample to agree.`
     : `The views (strength ${facts.knobs["views.strength"]}) share too little.`;
   return { kind: "inconsistent views", title: "Inconsistent views",
-    sentence: `Samples are sure and classes evenly used, but two views of one sample agree in only ` +
-      `${judgeShare(facts.agreement)} of the cases and diverge by ${judgeNats(facts.consistency)}: the classes ` +
-      "follow the augmentation, not the sample. The plane alone does not show it.",
+    sentence: "Samples are sure and classes evenly used, but two views of one sample agree in only " +
+      `${judgeShare(facts.agreement)} of the cases and are ${judgeNats(facts.consistency)} apart: the classes follow ` +
+      "the augmentation. The plane does not show it; the dots do, means of two views that disagree.",
     why, cure: close < 1 ? `Raise consistency to 1${strong ? " and lower the view strength to 1" : ""}, and restart.`
       : "Make the views milder." };
 }

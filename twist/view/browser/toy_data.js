@@ -58,6 +58,12 @@ const TOY_SETS = {
         0.42 * Math.sin(angle) + 0.08 * random.normal(), 1 + part];
     },
   },
+  grid: {
+    title: "Nine groups", about: "Nine small groups in three rows: enough for as many classes.",
+    labelNames: ["1", "2", "3", "4", "5", "6", "7", "8", "9"], shake: 0.1, turn: 0,
+    point: (k, random) => [(k % 3) - 1 + 0.1 * random.normal(), 1 - (Math.floor(k / 3) % 3) + 0.1 * random.normal(),
+      k % 9],
+  },
 };
 
 /**
