@@ -325,11 +325,28 @@ def test_one_step_at_a_time_draws_the_pulls_and_goes_back(show):
     assert arrows["count"] == 6
     np.testing.assert_allclose(arrows["sums"], 0, atol=1e-5)
     assert all(reach > 0 for reach in arrows["reach"])
+    pairs = page.evaluate("() => [...view.panes[0].simplex.picture.scene.arrows.pairs]")
+    seen = np.array(pairs, float).reshape(6, 2, 3)
+    np.testing.assert_allclose(seen[~np.isnan(seen).any((1, 2))].sum(-1), 1, atol=1e-5)  # both views of a sample
     sharpness = number(page, "sharpness")
     page.get_by_role("button", name="Step ›").click()
     page.get_by_role("button", name="‹ Back").click()
     expect(pane(page)).to_have_attribute("data-step", "3")
     assert number(page, "sharpness") == sharpness
+
+
+def test_views_that_disagree_are_shown_where_the_plane_does_not(show):
+    page = show(start={"play": False, "panes": [{"experiment": "inconsistent", "knobs": {}}]})
+    page.evaluate("() => view.panes[0].quiz.begin()")
+    page.evaluate("() => view.pause()")
+    run_to(page, 300)
+    expect(pane(page)).to_have_attribute("data-verdict", "inconsistent views")
+    expect(page.get_by_role("button", name="Pulls")).to_have_attribute("aria-pressed", "true")
+    settle(page)
+    pairs = page.evaluate("() => [...view.panes[0].simplex.picture.scene.arrows.pairs]")
+    seen = np.array(pairs, float).reshape(-1, 2, 3)
+    seen = seen[~np.isnan(seen).any((1, 2))]
+    assert len(seen) and (np.abs(seen[:, 0] - seen[:, 1]).max(-1) > 0.5).any()
 
 
 def test_points_are_drawn_with_the_pointer_and_learned(show):

@@ -12,13 +12,38 @@ const LAB_MOST_ARROWS = 9;
 const LAB_ARROW_LANE = 4.5;
 const LAB_ARROW_BEGIN = 8;
 
-/** Draw the arrows over a simplex. */
-function labDrawArrows(pen, /** @type {LabSimplex} */ simplex, { rows, terms }) {
+/** Both views of a sample when it was last in a batch, and a line between: what consistency pulls together. */
+function labDrawPair(pen, /** @type {LabSimplex} */ simplex, /** @type {Float32Array} */ pairs, k) {
+  const inks = /** @type {Inks} */ (simplex.inks);
+  const numClasses = simplex.scene?.numClasses ?? 0;
+  const [a, b] = [0, 1].map((v) => simplex.pixel(...simplex.place(pairs, (2 * k + v) * numClasses)));
+  if (!(Math.hypot(a[0] - b[0], a[1] - b[1]) > 14)) return;
+  for (const [color, width] of [[inks.paper, 4], [inks.dark ? LAB_TERMS.consistency.light
+    : LAB_TERMS.consistency.color, 1.4]]) {
+    pen.strokeStyle = color;
+    pen.lineWidth = width;
+    pen.beginPath();
+    pen.moveTo(...a);
+    pen.lineTo(...b);
+    pen.stroke();
+    for (const [x, y] of [a, b]) {
+      pen.beginPath();
+      pen.arc(x, y, 3.5, 0, 2 * Math.PI);
+      pen.fillStyle = inks.paper;
+      pen.fill();
+      pen.stroke();
+    }
+  }
+}
+
+/** Draw the arrows over a simplex, and both views of each sample. */
+function labDrawArrows(pen, /** @type {LabSimplex} */ simplex, { rows, terms, pairs = null }) {
   const inks = /** @type {Inks} */ (simplex.inks);
   const numClasses = simplex.scene?.numClasses ?? 0;
   for (let k = 0; k < Math.min(rows.length, LAB_MOST_ARROWS); k++) {
     const [x, y] = simplex.dot(rows[k]);
     if (Number.isNaN(x)) continue;
+    if (pairs) labDrawPair(pen, simplex, pairs, k);
     Object.entries(terms).forEach(([name, moves], lane) => {
       const [dx, dy] = simplex.place(moves, k * numClasses);
       const pull = Math.hypot(dx, dy);

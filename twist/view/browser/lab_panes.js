@@ -9,6 +9,7 @@
 
 const LAB_HEADLINE_MS = 700; // a sentence with new numbers is shown at most so often, one of another kind at once
 const LAB_SPOKEN_MS = 4000;
+const LAB_PULLS_MS = 350; // arrows of a running experiment follow at most so often, or they would flicker
 const LAB_SIGNS = { good: "✓", bad: "!", open: "…" };
 
 class LabPane {
@@ -169,7 +170,8 @@ class LabPane {
     const arrows = this.arrows ? this.#pulls(frame) : null;
     this.simplex.picture.show({ numClasses: frame.numClasses, count: frame.count, probs: frame.probs,
       visited: frame.visited, labels: frame.labels, labelNames: frame.labelNames, arrows });
-    this.#caption(this.simplex, labSimplexCaption(frame.numClasses, this.noun));
+    const both = arrows ? ` Circles on a line: both views of a numbered ${this.noun}.` : "";
+    this.#caption(this.simplex, labSimplexCaption(frame.numClasses, this.noun) + both);
     this.#legend(frame);
   }
 
@@ -233,13 +235,21 @@ class LabPane {
     if (this.pulls?.numClasses !== numClasses || this.pulls.rows !== rows || frame.step < this.pulls.step) {
       const empty = () => Object.fromEntries(Object.keys(LAB_TERMS).map((name) =>
         [name, new Float32Array(rows.length * numClasses)]));
-      this.pulls = { numClasses, rows, raw: empty(), terms: empty(), step: -1 };
+      this.pulls = { numClasses, rows, raw: empty(), terms: empty(), step: -1,
+        when: -Infinity, pairs: new Float32Array(2 * rows.length * numClasses).fill(NaN) };
     }
-    const { raw, terms } = this.pulls;
-    if (frame.step !== this.pulls.step && frame.views.length) {
+    const { raw, terms, when } = this.pulls;
+    const now = performance.now();
+    const due = this.bench.state !== "running" || now - when > LAB_PULLS_MS;
+    if (due && frame.step !== this.pulls.step && frame.views.length) {
+      this.pulls.when = now;
       const { views, places } = labWithRows(frame, rows);
       const moves = termArrows(views, views.length / 2 / numClasses, numClasses, places.map(({ at }) => at));
-      places.forEach(({ seen }, k) => {
+      places.forEach(({ at, seen }, k) => {
+        for (const v of [0, 1]) {
+          const from = v * (views.length / 2) + at * numClasses;
+          if (seen) this.pulls.pairs.set(views.subarray(from, from + numClasses), (2 * k + v) * numClasses);
+        }
         for (const name of Object.keys(raw)) {
           const own = raw[name].subarray(k * numClasses, (k + 1) * numClasses);
           if (seen || name !== "consistency") own.set(moves[name].subarray(k * numClasses, (k + 1) * numClasses));
@@ -252,7 +262,7 @@ class LabPane {
       const weight = this.bench.knobs[`objective.${name}_weight`] ?? 1;
       for (let k = 0; k < raw[name].length; k++) terms[name][k] = weight * raw[name][k];
     }
-    return { rows, terms };
+    return { rows, terms, pairs: this.pulls.pairs };
   }
 
   /** The headline: what is happening, why, and what would change it. */

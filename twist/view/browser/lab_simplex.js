@@ -13,7 +13,8 @@
  * @property {ArrayLike<number> | null} [visited]  step at which a row was computed, −1 for never: not drawn
  * @property {ArrayLike<number> | null} [labels]  ground truth, for color and shape only
  * @property {string[] | null} [labelNames]
- * @property {{rows: ArrayLike<number>, terms: Record<string, Float32Array>} | null} [arrows]  see lab_arrows.js
+ * @property {{rows: ArrayLike<number>, terms: Record<string, Float32Array>, pairs?: Float32Array} | null} [arrows]  see
+ *   lab_arrows.js; `pairs` has both views' distributions of each row, [rows*2*C]
  * @property {number} [newest]  step of the newest batch: its dots are drawn last, and rimmed
  */
 
