@@ -15,6 +15,7 @@ from twist.runs.folders import runs_root
 from twist.runs.listing import Listing
 from twist.runs.record import RunRecord
 from twist.runs.store import RecordError
+from twist.runs.turns import recipe_at
 from twist.view import compare_actions
 from twist.view.compare_parts import RunPair, RunsTable
 from twist.view.compare_static import static_html
@@ -116,11 +117,11 @@ class Compare(ipywidgets.VBox):
 
     @property
     def differences(self) -> pd.DataFrame:
-        """The fields in which the recipes of the selected runs differ: a row each, a column for each run."""
+        """The fields in which the newest recipes of the selected runs, turned knobs included, differ: a row each."""
         import pandas as pd
 
         with self._lock:
-            found = recipe_differences([record.recipe for record in self._records.values()])
+            found = recipe_differences([recipe_at(record) for record in self._records.values()])
             return pd.DataFrame(
                 [difference.values for difference in found],
                 index=pd.Index([difference.field for difference in found], name="field"),

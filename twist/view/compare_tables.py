@@ -10,6 +10,7 @@ import numpy as np
 from twist.runs.comparison import Comparison, recipe_differences
 from twist.runs.listing import Row
 from twist.runs.record import RunRecord
+from twist.runs.turns import recipe_at
 from twist.runs.watched import Snapshot, Watch
 from twist.view.verdicts import sign
 
@@ -58,7 +59,7 @@ def differences_table(records: Sequence[RunRecord]) -> list[dict[str, Any]]:
     """The fields in which the recipes differ, with their meaning and the value in each run."""
     return [
         {"field": found.field, "sentence": found.sentence, "values": [spell_value(value) for value in found.values]}
-        for found in recipe_differences([record.recipe for record in records])
+        for found in recipe_differences([recipe_at(record) for record in records])
     ]
 
 
