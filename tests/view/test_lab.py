@@ -36,8 +36,9 @@ def until(claim, timeout_s: float = 60.0) -> None:
 class Trainer:
     """Writes what a training process would, step by step."""
 
-    def __init__(self, root, *, name: str | None = None):
-        self.path = create_run(recipe_of({}), name=name, root=root)
+    def __init__(self, root, recipe=None):
+        self.recipe = recipe or recipe_of({})
+        self.path = create_run(self.recipe, root=root)
         (self.path / "attempts" / "0001").mkdir()
         (self.path / "outputs").mkdir()
         self.writer, self.step = RunWriter(self.path, 1), 0
@@ -194,8 +195,7 @@ def trainers(runs, monkeypatch):
     started = []
 
     def launch(recipe):
-        started.append(Trainer(runs))
-        started[-1].recipe = recipe
+        started.append(Trainer(runs, recipe))
         return Run(started[-1].path)
 
     def status(path):

@@ -6,8 +6,9 @@ Two panes from one seed can stand side by side. What happens in a pane of digits
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import dataclasses
-import functools
 import threading
 import time
 import weakref
@@ -200,7 +201,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
         """
         if self.data == "toy":
             raise ConfigError("points in the plane leave no run: copy the page's link, or export the lesson")
-        self._lane(pane).ask("keep", name=name)
+        self._lane(pane).keep(name)
 
     def export(self, path: str | Path, *, title: str = "") -> Path:
         """Write what was done as one HTML file that opens in any browser, offline.
@@ -228,6 +229,8 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
         if self.hear_of_page(message) or not isinstance(message, dict):
             return
         pane, view, do = str(message.get("pane")), str(message.get("view", "")), message.get("do")
+        if message.get("type") == "lab" and do == "export":
+            threading.Thread(target=self._export_for_page, args=[message], name="twist-lab-export", daemon=True).start()
         if message.get("type") != "lab" or pane not in PANES:
             return
         lane = self._lane(pane)
@@ -253,7 +256,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
                     pane,
                     {**self.knobs, "seed": self.seed},
                     on_state=self._on_state,
-                    on_frame=functools.partial(self._send_frame),
+                    on_frame=self._send_frame,
                     on_launch=self._on_launch,
                 )
             return self._lanes[pane]
@@ -323,6 +326,19 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
             answer["problem"] = str(error)
         self.send(answer, sheets)
 
+    def _export_for_page(self, message: Mapping[str, Any]) -> None:
+        """Write the lesson beside the notebook, and say where it is, or why it is not."""
+        from twist.view.lesson import write_toy_lesson
+
+        try:
+            stem = self.run.name if self.data == "digits" and self.run else "collapse-lab"
+            path = _free_file(stem)
+            written = self.export(path) if self.data == "digits" else write_toy_lesson(path, start=message.get("state"))
+            text = f"Written: {written.name}, in {written.resolve().parent}. It opens in any browser, offline."
+        except (ConfigError, RecordError, OSError, ValueError) as error:
+            text = f"Nothing was written: {error}"
+        self.send({"type": "exported", "id": message.get("id"), "text": text})
+
     def _beat(self) -> None:
         """Tell the page every two seconds that the kernel is there, as long as there is something to see."""
         with self._lock:
@@ -337,6 +353,16 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
             time.sleep(_BEAT_S)
 
 
+@atexit.register
+def _stop_runs() -> None:
+    """Ask the runs of a kernel that ends to end with it; they stay on disk."""
+    for lab in list(_LABS):
+        for lane in lab._lanes.values():
+            with contextlib.suppress(RecordError, OSError):
+                if lane.run is not None and lane.alive:
+                    lane.run.stop(wait=False)
+
+
 def _first_knobs(data: str, name: str | None, knobs: dict[str, Any], seed: int) -> dict[str, Any]:
     """Knobs that differ from the healthy ones when the lab begins: the experiment's, and those given."""
     given = {key.replace("__", "."): value for key, value in knobs.items()}
@@ -346,6 +372,15 @@ def _first_knobs(data: str, name: str | None, knobs: dict[str, Any], seed: int) 
         checked = check_knobs({**begins, "seed": seed})
         begins = {key: checked[key] for key in begins}
     return begins
+
+
+def _free_file(stem: str) -> Path:
+    """A page of that name in this folder, with a number where it is taken."""
+    for number in range(1, 1000):
+        path = Path(f"{stem}.html" if number == 1 else f"{stem}-{number}.html")
+        if not path.exists():
+            return path
+    raise ConfigError(f"{stem}.html and its like are taken: move them away, or give lab.export a path")
 
 
 def _check_names(knobs: Iterable[str]) -> None:

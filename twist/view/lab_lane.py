@@ -123,6 +123,23 @@ class Lane:
         """A page has drawn a frame."""
         self._drawn, self._drawn_at = max(self._drawn, number), time.monotonic()
 
+    def keep(self, name: str) -> None:
+        """Keep the run under a name: where it rests at once, else as soon as it does; its tag spares it until then.
+
+        Raises
+        ------
+        ConfigError
+            When nothing has trained yet, or the name cannot be had.
+        """
+        if self.run is None:
+            raise ConfigError("nothing has trained yet: there is no run to keep")
+        check_kept_name(name, self.run.path)
+        tag(self.run.path, name[:40])
+        self._keep_as = name
+        self._say(kept=name)
+        self._status_at = 0.0
+        self._stirred.set()
+
     def close(self, *, stop: bool = True) -> None:
         """End the threads; the run is stopped, too, unless it is to go on by itself."""
         self._closed.set()
@@ -179,7 +196,7 @@ class Lane:
                 case "step":
                     self._step()
                 case "keep":
-                    self._keep(str(asked.get("name", "")))
+                    self.keep(str(asked.get("name", "")))
                 case "leave":
                     self._leave()
                 case "stop":
@@ -305,16 +322,6 @@ class Lane:
         else:
             self._play()
 
-    def _keep(self, name: str) -> None:
-        """Keep the run under a name: at once where it rests, else when it does; its tag spares it until then."""
-        if self.run is None:
-            raise ConfigError("nothing has trained yet: there is no run to keep")
-        check_kept_name(name, self.run.path)
-        tag(self.run.path, name[:40])
-        self._keep_as = name
-        self._say(kept=name)
-        self._rename_at_rest()
-
     def _rename_at_rest(self) -> None:
         if not self._keep_as or self.run is None or read_status(self.run.path).alive:
             return
@@ -331,8 +338,8 @@ class Lane:
         try:
             self.run.stop(wait=bool(self._keep_as), timeout_s=20)
             self._rename_at_rest()
-        except (RecordError, ConfigError, TimeoutError, OSError):
-            pass  # its folder is gone, or its process: there is nothing to end
+        except (RecordError, ConfigError, TimeoutError, OSError, NameError):
+            pass  # its folder is gone, its process, or Python itself ends: there is nothing to be done
 
     # -- looking ------------------------------------------------------------------------------------------------------
 

@@ -403,6 +403,10 @@ class LabView {
   #refreshed(pane) {
     const { frame, verdict } = pane.bench;
     pane.quiz.watch(verdict?.kind ?? "", labGuessWords(pane.guess, frame));
+    // The plane does not show that views disagree; the views of a few samples do.
+    const apart = verdict?.kind === "inconsistent views";
+    if (apart && !pane.apart) this.showArrows(true);
+    pane.apart = apart;
     this.#together();
     this.refresh();
     if (this.numbers.node.open) this.numbers.show(this.panes);
@@ -527,8 +531,10 @@ function render({ model, el }) {
     hide: model.get("hide") ?? [],
     start: { data: digits ? "digits" : "blobs", seed: model.get("seed") ?? 0, hide: [],
       panes: model.get("side_by_side") ? [pane, { ...pane }] : [pane] },
+    share: (state) => digitsExport(model, state),
     model,
   });
+  view.controls.share.title = "Write this experiment as one HTML file that opens in any browser, offline";
   const onNote = () => view.setNote(model.get("note") ?? "");
   onNote();
   model.on("change:note", onNote);

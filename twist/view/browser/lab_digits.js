@@ -359,3 +359,17 @@ function digitsHearPython(/** @type {Model} */ model, /** @type {(pane: string) 
   model.on("msg:custom", hear);
   return () => model.off("msg:custom", hear);
 }
+
+/** Have Python write what was done as one HTML file; what is to be said of it. @returns {Promise<string>} */
+function digitsExport(/** @type {Model} */ model, state) {
+  const id = String(Math.random());
+  return new Promise((done) => {
+    const hear = (message) => {
+      if (message?.type !== "exported" || message.id !== id) return;
+      model.off("msg:custom", hear);
+      done(message.text);
+    };
+    model.on("msg:custom", hear);
+    model.send?.({ type: "lab", do: "export", id, state });
+  });
+}
