@@ -51,6 +51,7 @@ html_math_renderer = "mathml"
 html_copy_source = False
 html_show_sourcelink = False
 html_last_updated_fmt = None
+html_show_search_summary = False  # they would be fetched, which a page opened from disk may not
 html_theme_options = {
     "navigation_with_keys": True,
     "light_css_variables": {
