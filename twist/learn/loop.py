@@ -264,7 +264,7 @@ class Loop:
         if self.plan.hold is not None:
             self.requests.hold_at = self.plan.hold
             self._plan(hold=None)
-        if done:  # the log's last lines may be lost, the plan is not
+        if done:  # the log may have lost its last lines, but not the plan
             record = RunRecord(self.path)
             record.poll()
             told = [(event["step"], event["changes"]) for event in record.events if event["kind"] == "turn"]
@@ -297,12 +297,12 @@ class Loop:
 
     def _save_before_turn(self) -> None:
         """Write a checkpoint to which the turn can be taken back, unless there is one of just before."""
-        if self.step - checkpoints.newest_step(self.path) >= SAVED_STEPS or not checkpoints.checkpoint_folders(
-            self.path
-        ):
-            asked = self.requests.checkpoint
-            self._checkpoint()
-            self.requests.checkpoint = asked
+        kept = checkpoints.checkpoint_folders(self.path)
+        if kept and self.step - checkpoints.newest_step(self.path) < SAVED_STEPS:
+            return
+        asked = self.requests.checkpoint
+        self._checkpoint()
+        self.requests.checkpoint = asked
 
     def _turn_to(self, recipe: Recipe) -> None:
         self.recipe = recipe
