@@ -104,7 +104,7 @@ EXPERIMENTS = (
         title="No consistency",
         shows="inconsistent views",
         question="Sharp and even, is that enough?",
-        answer="No: the two views of one sample land in different classes; the plane alone cannot show it.",
+        answer="No: a dot halfway between two corners has one view in each. The plane alone cannot show it.",
         digits=_APART,
         toy=_APART_TOY,
     ),
