@@ -342,11 +342,14 @@ def test_views_that_disagree_are_shown_where_the_plane_does_not(show):
     run_to(page, 300)
     expect(pane(page)).to_have_attribute("data-verdict", "inconsistent views")
     expect(page.get_by_role("button", name="Pulls")).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("combobox", name="Data")).to_have_value("ring")  # points that this experiment needs
     settle(page)
     pairs = page.evaluate("() => [...view.panes[0].simplex.picture.scene.arrows.pairs]")
     seen = np.array(pairs, float).reshape(-1, 2, 3)
     seen = seen[~np.isnan(seen).any((1, 2))]
     assert len(seen) and (np.abs(seen[:, 0] - seen[:, 1]).max(-1) > 0.5).any()
+    page.get_by_role("button", name="All three terms").click()
+    expect(page.get_by_role("combobox", name="Data")).to_have_value("blobs")
 
 
 def test_points_are_drawn_with_the_pointer_and_learned(show):

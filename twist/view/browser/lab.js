@@ -192,7 +192,8 @@ class LabView {
     if (beside === this.panes.length > 1) return;
     if (beside) {
       const first = this.panes[0];
-      this.#add({ knobs: this.#changes(first) });
+      const source = first.bench.knobs["data.source"];
+      this.#add({ knobs: { ...this.#changes(first), ...(source ? { "data.source": source } : {}) } });
       this.panes[1].experiment = first.experiment;
       this.controls.say("Both begin anew from the same seed.");
       first.bench.restart();
@@ -421,7 +422,8 @@ class LabView {
     }
     this.controls.show({ playing: this.playing, canBack: Boolean(active.bench.stepBack),
       canFast: Boolean(active.bench.setSpeed), turn: active.bench.turns[active.bench.turns.length - 1] ?? null,
-      letter: active.letter, arrows: this.arrows, beside: this.panes.length > 1, data: this.data, seed: this.seed });
+      letter: active.letter, arrows: this.arrows, beside: this.panes.length > 1,
+      data: active.bench.knobs["data.source"] ?? this.data, seed: this.seed });
     this.experiments.show(active.experiment, active.letter);
   }
 
