@@ -22,7 +22,7 @@ def lab() -> Recipe:
         objective=ObjectiveConfig(temperature=0.3),
         optim=OptimConfig(
             optimizer="adamw",
-            epochs=400,
+            epochs=1000,  # minutes, so that nobody who looks for a while meets the end
             batch_size=100,
             learning_rate=3e-3,
             warmup_epochs=1,

@@ -103,9 +103,10 @@ class DigitsBench {
 
   /** Begin anew from the same seed, with the present knobs and these changes. */
   restart(changes = {}, experiment = undefined) {
-    this.knobs = { ...this.knobs, ...changes };
+    const knobs = { ...this.wishes, ...changes };
+    this.knobs = { ...this.knobs, ...knobs };
     this.wishes = {};
-    this.#send("restart", { knobs: changes, experiment });
+    this.#send("restart", { knobs, experiment });
     this.notify();
   }
 
