@@ -105,7 +105,7 @@ def test_arrows_are_where_the_probabilities_go_down_each_terms_slope(run, view):
         if name == "total":
             continue
         way = gradient * (B if name == "diversity" else -B)
-        _, moved = torch.autograd.functional.jvp(lambda z: z.softmax(2), logits, way)
+        moved = ((logits + 1e-6 * way).softmax(2) - (logits - 1e-6 * way).softmax(2)) / 2e-6
         moved = moved[:, rows].mean(0) if view is None else moved[view, rows]
         arrows = np.reshape(found[name], (len(rows), C))
         assert np.abs(arrows - moved.numpy()).max() < 1e-9
@@ -592,11 +592,11 @@ def test_a_step_takes_a_few_milliseconds(run):
     spent = run(
         """const bench = new ToyBench({ seed: 0 }), spent = [];
         bench.advance(60);
-        for (let round = 0; round < 5; round++) {
+        for (let step = 0; step < 100; step++) {
           const start = performance.now();
-          bench.advance(20);
-          spent.push((performance.now() - start) / 20);
+          bench.advance(1);
+          spent.push(performance.now() - start);
         }
         return spent;"""
     )
-    assert min(spent) < 5
+    assert min(spent) < 5  # the least: other programs take the processor away in the middle of the others
