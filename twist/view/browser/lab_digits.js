@@ -75,8 +75,8 @@ class DigitsBench {
   get message() {
     if (this.silent) {
       const seconds = Math.round((performance.now() - this.heardAt) / 1000);
-      return `Nothing was heard from the kernel for ${seconds} s. While a cell computes, it goes on after that; if it ` +
-        `was started anew, run this cell again.${this.run ? ` The run ${this.run} stays on disk.` : ""}`;
+      return `Nothing was heard from the kernel for ${seconds} s. While a cell computes, it goes on after that; if ` +
+        `it was started anew, run this cell again.${this.run ? ` The run ${this.run} stays on disk.` : ""}`;
     }
     return this.problem || this.told.message || (this.state === "running" ? `Training ${this.run}.` : "");
   }
@@ -302,8 +302,8 @@ class DigitsBench {
   /** The run's name, its own verdict from the whole record, and a place to give it another name. */
   #makeFoot() {
     this.words = make("span", {});
-    this.name = make("input", { type: "text", size: 14, placeholder: "a name", "aria-label": "Name to keep the run under",
-      maxlength: 100, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation() });
+    this.name = make("input", { type: "text", size: 14, placeholder: "a name", "aria-label":
+      "Name to keep the run under", maxlength: 100, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation() });
     const keep = make("button", { type: "submit", text: "Keep", title: "Keep this run under a name; of the runs that " +
       "have none the lab keeps the newest few" });
     const form = make("form", { onsubmit: (event) => {
