@@ -303,7 +303,8 @@ class DigitsBench {
   #makeFoot() {
     this.words = make("span", {});
     this.name = make("input", { type: "text", size: 14, placeholder: "a name", "aria-label":
-      "Name to keep the run under", maxlength: 100, "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation() });
+      "Name to keep the run under", maxlength: 100, "data-lm-suppress-shortcuts": "true",
+      onkeydown: (event) => event.stopPropagation() });
     const keep = make("button", { type: "submit", text: "Keep", title: "Keep this run under a name; of the runs that " +
       "have none the lab keeps the newest few" });
     const form = make("form", { onsubmit: (event) => {
