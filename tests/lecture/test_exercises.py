@@ -60,8 +60,9 @@ def test_names_of_exercises_are_unique_and_an_unknown_one_names_the_nearest():
 
 def test_what_is_said_is_text_in_a_page_and_marks_are_words_too():
     asked = AskedExercise(
-        Exercise(name="x", question="?", judge=lambda answer: f"<b>{answer}</b> is wrong.", hint="", solution="")
+        Exercise(name="x", question="?", judge=lambda answer: f"<b>{answer}</b> is wrong.", hint="`1 < 2`", solution="")
     )
+    assert "<code>1 &lt; 2</code>" in asked.hint()._repr_html_()
     shown = asked.check("<script>")._repr_html_()
     assert "<script>" not in shown and "&lt;script&gt;" in shown
     assert "✗ Not yet." in shown and 'role="status"' in shown

@@ -1,61 +1,87 @@
-"""What lessons 7 to 13 compute besides their exercises: operations, views as pictures, shapes."""
+"""What the lessons state, held against the code."""
 
 from __future__ import annotations
 
-import base64
-import io
+import re
 
 import numpy as np
-from PIL import Image
+import pytest
 
-import twist
-from twist.lecture.a_table import PUBLISHED, flop_per_image
-from twist.lecture.seen import rows_picture, views_picture
-from twist.lecture.your_own_images import COLORS, SHAPES, draw_shapes, write_shapes
-from twist.runs.sources import folder_images
+from twist.lecture.exploring import noise, small_map, spread, tight_and_wide
+from twist.lecture.norm_before_softmax import first_batch
+from twist.lecture.per_sample_entropy import PLANTED, planted_digits
+from twist.lecture.pictures import image_strip, middle, small_maps
+from twist.lecture.three_terms import entropies
+from twist.view.trust import trust_of
 
 
-def test_operations_of_one_image_are_those_of_its_layers_by_hand():
-    recipe = twist.recipe("images").replace(
-        network__widths=(8,), network__pool_side=1, network__hidden_dim=16, network__num_classes=5, views__size=8
+def test_entropies_by_hand_are_those_of_the_information_module():
+    import torch
+
+    from twist.learn.information import conditional_entropy, marginal_entropy
+
+    probs = np.random.default_rng(0).dirichlet(np.ones(5), size=7)
+    logs = torch.tensor(probs).log()
+    assert entropies(probs) == pytest.approx((conditional_entropy(logs).item(), marginal_entropy(logs).item()))
+    with pytest.raises(ValueError, match="distribution"):
+        entropies([[0.5, 0.6]])
+
+
+def test_the_norm_opens_the_start_as_the_lesson_says():
+    normed, bare = (first_batch(final_norm) for final_norm in ("batch", "none"))
+    assert normed["information"] == pytest.approx(0.37, abs=0.03) and bare["information"] == pytest.approx(
+        0.05, abs=0.02
     )
-    convolution, head = 8 * 8 * 9 * 3 * 8, 8 * 16 + 16 * 16 + 16 * 5
-    # Forward, gradient of the weights, gradient of the inputs, which the first layer has none of; two views.
-    assert flop_per_image(recipe) == 2 * 2 * (2 * convolution + 3 * head)
+    assert 4 < normed["pull"] / bare["pull"] < 8
+    assert normed["consistency"] > 5 * bare["consistency"]
 
 
-def test_published_numbers_are_the_recipes_own_where_both_have_them():
-    from twist.runs.recipes.paper import FACTS
+def test_the_planted_digits_are_what_they_are_said_to_be():
+    from sklearn.datasets import load_digits
 
-    linear = {round(row.percent / 100, 3) for row in PUBLISHED if row.asked == "linear"}
-    assert linear == {facts.published for facts in FACTS.values()}
-
-
-def test_views_are_drawn_below_their_images_and_local_ones_smaller():
-    recipe = twist.recipe("digits").replace(views__num_local_views=2, views__local_size=8)
-    figure = views_picture(recipe, count=3)
-    assert list(figure.layout.yaxis.ticktext) == ["image", "view 1", "view 2", "local view 1", "local view 2"]
-    seen = (_pixels(figure)[..., 3] > 0).reshape(5, 70, 3, 70).sum((1, 3))
-    assert (seen[:3] == 64 * 64).all() and (seen[3:] == 32 * 32).all()
-
-
-def test_rows_of_gray_and_color_images_are_shown_as_they_are():
-    gray, color = np.full((2, 4, 4), 200, np.uint8), np.zeros((2, 4, 4, 3), np.uint8)
-    color[..., 0] = 90
-    pixels = _pixels(rows_picture({"gray": gray, "color": color}))
-    assert pixels[35, 35].tolist() == [200, 200, 200, 255] and pixels[105, 105].tolist() == [90, 0, 0, 255]
+    digits, planted = load_digits(), planted_digits()
+    changed = np.concatenate([planted.mislabeled, planted.torn, planted.noise])
+    assert len(np.unique(changed)) == 3 * PLANTED
+    assert np.flatnonzero(planted.labels != digits.target).tolist() == planted.mislabeled.tolist()
+    original = (digits.images * (255 / 16)).astype(np.uint8)
+    touched = np.flatnonzero((planted.images != original).any((1, 2)))
+    assert touched.tolist() == sorted([*planted.torn, *planted.noise])
+    assert (digits.target[planted.torn] != digits.target[planted.partners]).all()
+    assert sorted(set(planted.kind)) == ["as it was", "mislabeled", "noise", "torn"]
 
 
-def test_shapes_come_in_every_color_equally_often_and_files_say_both(tmp_path):
-    folder = write_shapes(tmp_path / "shapes", 32)
-    found = folder_images(folder)
-    assert found.label_names == sorted(SHAPES) and len(found.paths) == 32
-    kinds = {(path.parent.name, path.stem.split("-")[0]) for path in found.paths}
-    assert kinds == {(shape, color) for shape in SHAPES for color in COLORS}
-    again = draw_shapes(32)
-    assert np.array_equal(np.asarray(Image.open(folder / "cross" / "red-0000.png")), again[0])
+def test_maps_of_one_set_from_other_starts_differ_and_keep_neighbors_while_sizes_vanish():
+    both = tight_and_wide()
+    first, again, other = (small_map(both, seed=seed) for seed in (0, 0, 1))
+    assert np.array_equal(first, again) and not np.allclose(first, other)
+    assert 0.7 < spread(first[:300]) / spread(first[300:]) < 1.4  # ten times as wide in feature space
+    angles = both / np.linalg.norm(both, axis=1, keepdims=True)
+    neighbors = np.argsort(-angles @ angles.T, axis=1)[:, 1:16].astype(np.int32)
+    assert trust_of(neighbors, first).mean() > 5 * 15 / len(both)
 
 
-def _pixels(figure) -> np.ndarray:
-    source = figure.data[0].source.split(",", 1)[1]
-    return np.asarray(Image.open(io.BytesIO(base64.b64decode(source))))
+def test_few_neighbors_make_clumps_of_noise():
+    from sklearn.cluster import DBSCAN
+
+    def clumps(places):
+        return len(set(DBSCAN(eps=0.04 * np.ptp(places), min_samples=5).fit_predict(places)) - {-1})
+
+    assert clumps(small_map(noise(), neighbors=5)) > 20
+    assert clumps(small_map(noise(), neighbors=5)) > 2 * clumps(small_map(noise(), neighbors=100))
+
+
+def test_a_strip_has_an_image_and_a_line_for_each_and_text_stays_text():
+    shown = image_strip(np.zeros((2, 8, 8)), ["<b>", "two"])._repr_html_()
+    assert shown.count("<img") == 2 and "&lt;b&gt;" in shown and "<b>" not in shown
+    with pytest.raises(ValueError, match="3 images and 1 captions"):
+        image_strip(np.zeros((3, 8, 8)), ["one"])
+
+
+def test_small_maps_name_every_group_on_a_place_of_its_own_and_have_no_axes():
+    places = np.random.default_rng(0).normal(size=(40, 2))
+    groups = np.repeat(["left", "right"], 20)
+    figure = small_maps({"one": places, "two": -places}, groups)
+    named = [re.sub("<.?b>", "", mark.text) for mark in figure.layout.annotations]
+    assert named == ["one", "two", "left", "right", "left", "right"]
+    assert middle(places) in places
+    assert not figure.layout.xaxis.visible and figure.layout.yaxis2.scaleanchor == "x2"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -76,7 +77,7 @@ class Feedback:
 
     def _repr_html_(self) -> str:
         mark, word, color = _MARKS[self.state]
-        return _box(f"<b>{mark} {word}.</b> {html.escape(self.sentence)}", color)
+        return _box(f"<b>{mark} {word}.</b> {_as_html(self.sentence)}", color)
 
 
 @dataclass(frozen=True)
@@ -91,8 +92,8 @@ class Note:
         return f"{self.title}: {self.text}" if not self.is_code else f"{self.title}:\n{self.text}"
 
     def _repr_html_(self) -> str:
-        text = html.escape(self.text)
-        return _box(f"<b>{self.title}.</b> " + (f"<pre>{text}</pre>" if self.is_code else text), "#0072B2")
+        body = f"<pre>{html.escape(self.text)}</pre>" if self.is_code else _as_html(self.text)
+        return _box(f"<b>{self.title}.</b> {body}", "#0072B2")
 
 
 class AskedExercise:
@@ -167,6 +168,11 @@ def lesson_names() -> list[str]:
 def exercises_of(lesson: str) -> tuple[Exercise, ...]:
     """All exercises of a lesson, in the order of its notebook."""
     return importlib.import_module(f"twist.lecture.{lesson}").EXERCISES
+
+
+def _as_html(text: str) -> str:
+    """Text as it is, with what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(text))
 
 
 def _box(body: str, color: str) -> str:

@@ -124,7 +124,7 @@ EXERCISES = (
         "    squares = ((places[:, None] - places) ** 2).sum(-1)\n"
         "    near = squares.argsort(1)[:, 1 : neighbors.shape[1] + 1]\n"
         "    return np.mean([np.isin(ours, theirs).mean() for ours, theirs in zip(neighbors, near, strict=True)])",
-        why="The same number, image by image, is behind *trust* in the explorer.",
+        why="The same number, image by image, is behind “trust” in the explorer.",
         mistakes=(lambda neighbors, places: 1.0, lambda neighbors, places: 0.5, 0.6),
     ),
     Exercise(

@@ -100,6 +100,8 @@ def small_maps(maps: Mapping[str, np.ndarray], groups: Sequence[Any] | np.ndarra
                 figure.add_annotation(x=x, y=y, text=f"<b>{name}</b>", bgcolor="white", row=1, col=column, **_PLAIN)
     figure.update_xaxes(visible=False)
     figure.update_yaxes(visible=False)
+    for number in range(len(maps)):  # a step to the right is as long as a step up
+        figure.layout[f"yaxis{number + 1 if number else ''}"].scaleanchor = f"x{number + 1 if number else ''}"
     return figure.update_layout(
         template=template(), showlegend=False, height=340, margin={"t": 40, "l": 10, "r": 10, "b": 10}
     )
