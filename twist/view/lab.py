@@ -89,7 +89,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
     side_by_side = traitlets.Bool(False).tag(sync=True)
     seed = traitlets.Int(0, min=0, max=2**31 - 1).tag(sync=True)
     hide = traitlets.List(traitlets.Unicode()).tag(sync=True)
-    experiments = traitlets.List().tag(sync=True)
+    experiments: traitlets.List = traitlets.List().tag(sync=True)
     sentences = traitlets.Dict().tag(sync=True)
     defaults = traitlets.Dict().tag(sync=True)
     panes = traitlets.Dict().tag(sync=True)

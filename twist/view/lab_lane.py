@@ -176,7 +176,7 @@ class Lane:
             self._stirred.wait(max(0.005, (LOOK_EVERY_S if busy else REST_S) - (time.monotonic() - began)))
 
     def _obey(self, asked: dict[str, Any]) -> None:
-        heard = {"heard": {"view": asked.get("view", ""), "ticket": asked.get("ticket", 0)}}
+        heard: dict[str, Any] = {"heard": {"view": asked.get("view", ""), "ticket": asked.get("ticket", 0)}}
         try:
             match asked["do"]:
                 case "open":
@@ -444,7 +444,7 @@ class Lane:
     def _judge(self) -> None:
         """Say once a second what Python's verdict is, from a reader of its own, so that frames never wait for it."""
         record: RunRecord | None = None
-        told = (None, -1)
+        told: tuple[Any, int] = (None, -1)
         while not self._closed.wait(_JUDGE_EVERY_S):
             run = self.run
             step = self.state["step"]
