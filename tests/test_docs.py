@@ -183,6 +183,8 @@ def test_every_python_block_compiles_and_those_marked_run_run(path, tmp_path, mo
     for kind, body in blocks(path.read_text()):
         if kind.split()[0:1] in (["python"], ["{code-block}"]) and "python" in kind:
             options = re.match(r"(?::[\w-]+:[^\n]*\n)*", body)[0]
+            if DOCS in path.parents:  # wider ones have to be scrolled on a page
+                assert max(map(len, body.splitlines())) <= 86
             source = body[len(options) :]
             tree = ast.parse(source)
             for node in ast.walk(tree):
