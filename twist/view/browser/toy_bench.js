@@ -223,6 +223,7 @@ class ToyBench {
     if (!this.data || this.state === "failed") return;
     this.state = "running";
     this.due = 1; // the first step at once, also in slow motion
+    if (!TOY_CLOCK.running.size) TOY_CLOCK.last = performance.now(); // no time has passed for it while it stood still
     TOY_CLOCK.running.add(this);
     this.#changed();
   }
