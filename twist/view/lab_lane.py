@@ -21,10 +21,11 @@ from twist.runs.record import RunRecord
 from twist.runs.status import Status, read_status
 from twist.runs.store import RecordError
 from twist.runs.turns import Turn, check_turn
-from twist.runs.verdict import Verdict, verdict
+from twist.runs.verdict import verdict
 from twist.view.lab_frames import Frames
 from twist.view.lab_knobs import FROM_THE_START, as_fields, as_knobs, check_knobs, knobs_of, recipe_of
 from twist.view.lab_runs import check_kept_name, keep_run, launch_in_lab, resume_in_lab
+from twist.view.lab_words import CLOSED, STARTING, UNSEEN, UNSEEN_LONG, at_rest, living_state, verdict_words
 
 #: Seconds between two looks: at a run that trains and is seen, and at one that rests.
 LOOK_EVERY_S, REST_S = 1 / 13, 0.25
@@ -36,10 +37,7 @@ _STATUS_EVERY_S, _JUDGE_EVERY_S = 0.8, 1.0
 #: Turns of one knob with less than this between them are one: a hand that drags.
 _ONE_GESTURE_S = 1.0
 
-STARTING = "Starting the training process …"
-UNSEEN = "It waits, because nobody has looked for {minutes} minutes; it goes on when it is seen."
-CLOSED = "It waits, because its view was closed."
-UNSEEN_LONG = "Its process ended, because nobody has looked for {minutes} minutes: press play to go on."
+_SAYING = threading.Lock()  # two threads change what a pane is
 
 
 class Lane:
@@ -366,10 +364,11 @@ class Lane:
                 self._rename_at_rest()
         status = self._status
         if status.alive:
-            state = _living_state(frames, status.attempt)
+            state = living_state(frames, status.attempt)
             words = {"paused": self._waits or "Paused.", "running": "", "starting": self._starting}[state]
         else:
-            state, words = _at_rest(status, self._waits)
+            vanished = status.state == "FAILED" and self.run is not None and self.run.failure_kind == "vanished"
+            state, words = at_rest(status, self._waits, vanished=vanished)
         steps = (frames.record.last("start") or {}).get("total_steps", 0)
         step = frames.step if state != "running" or self._status_at == now else self.state["step"]  # frames say it
         self._say(state=state, message=words, step=step, steps=steps)
@@ -470,41 +469,3 @@ class Lane:
                 return
             self.state = state
         self._on_state(self)
-
-
-_SAYING = threading.Lock()
-
-
-def verdict_words(found: Verdict) -> dict[str, Any]:
-    """A verdict as the lab shows it: what, why, what to change, and whether that is good, bad or open."""
-    level = "bad" if found.alarm else "good" if found.kind == "healthy" else "open"
-    return {
-        **{"kind": found.kind, "title": found.title, "sentence": found.sentence, "why": "; ".join(found.causes)},
-        **{"cure": found.advice, "level": level, "step": found.step, "since": found.since},
-    }
-
-
-def _living_state(frames: Frames, attempt: int) -> str:
-    """Whether a run that a process works on starts, runs or is paused: what came before this attempt does not count."""
-    newest = {kind: (frames.record.last(kind) or {}).get("attempt") for kind in ("start", "metrics")}
-    if newest["start"] != attempt:
-        return "starting"
-    if frames.held:
-        return "paused"
-    return "running" if newest["metrics"] == attempt else "starting"
-
-
-def _at_rest(status: Status, waits: str) -> tuple[str, str]:
-    match status.state:
-        case "CREATED":
-            return "starting", STARTING
-        case "COMPLETED":
-            return "finished", f"It has taken all of its {status.step:,} steps. Press restart to go again."
-        case "STOPPED":
-            return "paused", waits or f"Its process was stopped at step {status.step:,}: press play to go on there."
-        case "INTERRUPTED":
-            return "failed", (
-                f"The training process vanished at step {status.step:,}: it was killed, or the machine went down. "
-                "Press play to go on from its last checkpoint, or restart to begin anew."
-            )
-    return "failed", f"Training failed at step {status.step:,}: {status.message}. Change a knob and press restart."
