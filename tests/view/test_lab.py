@@ -316,6 +316,21 @@ def test_a_run_at_which_nobody_looks_is_held_and_goes_on_when_it_is_seen(trainer
     until(lambda: asked == ["hold", "continue"])
 
 
+def test_a_page_that_was_closed_without_a_word_is_nobody(trainers, pane, monkeypatch):
+    monkeypatch.setattr(lab_lane, "NOBODY_S", 0.3)
+    monkeypatch.setattr(lab_lane, "HOLD_AFTER_S", 0.1)
+    asked = []
+    monkeypatch.setattr(Run, "request", lambda run, operation, **_: asked.append(operation))
+    pane.lane.ask("open")
+    until(lambda: trainers)
+    trainers[0].take_step()
+    until(lambda: asked == ["hold"])
+    trainers[0].writer.event("hold", step=1)
+    until(lambda: pane.is_in("paused"))
+    pane.lane.drawn()
+    until(lambda: asked == ["hold", "continue"])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Runs that are kept
 

@@ -234,7 +234,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
         if message.get("type") != "lab" or pane not in PANES:
             return
         lane = self._lane(pane)
-        if do == "drawn":
+        if do in ("drawn", "here"):
             lane.drawn(int(message.get("number", 0)))
         elif do == "leave":
             self._leave(pane, view)

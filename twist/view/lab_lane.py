@@ -29,8 +29,9 @@ from twist.view.lab_words import CLOSED, STARTING, UNSEEN, UNSEEN_LONG, at_rest,
 
 #: Seconds between two looks: at a run that trains and is seen, and at one that rests.
 LOOK_EVERY_S, REST_S = 1 / 13, 0.25
-#: Seconds after which a frame that no page has drawn is followed by another, and after which nobody seems there.
-UNDRAWN_S, NOBODY_S = 0.7, 10.0
+#: Seconds after which a frame that no page has drawn is followed by another, and without a word after which no page is
+#: there: one says so every ten.
+UNDRAWN_S, NOBODY_S = 0.7, 30.0
 #: Seconds unseen after which a run is held, and after which it is stopped.
 HOLD_AFTER_S, STOP_AFTER_S = 120.0, 1200.0
 _STATUS_EVERY_S, _JUDGE_EVERY_S = 0.8, 1.0
@@ -94,7 +95,7 @@ class Lane:
         self._stirred, self._closed = threading.Event(), threading.Event()
         self._threads: list[threading.Thread] = []
         self._frames: Frames | None = None
-        self._number, self._drawn, self._sent_at, self._drawn_at = 0, 0, 0.0, time.monotonic()
+        self._number, self._drawn, self._sent_at, self._heard_at = 0, 0, 0.0, time.monotonic()
         self._status: Status | None = None
         self._status_at, self._unseen_since = 0.0, 0.0
         self._waits = ""  # held or stopped by us, because nobody looks
@@ -117,9 +118,9 @@ class Lane:
             for thread in self._threads:
                 thread.start()
 
-    def drawn(self, number: int) -> None:
-        """A page has drawn a frame."""
-        self._drawn, self._drawn_at = max(self._drawn, number), time.monotonic()
+    def drawn(self, number: int = 0) -> None:
+        """A page has drawn a frame, or says without a number that it is there."""
+        self._drawn, self._heard_at = max(self._drawn, number), time.monotonic()
 
     def keep(self, name: str) -> None:
         """Keep the run under a name: where it rests at once, else as soon as it does; its tag spares it until then.
@@ -211,7 +212,7 @@ class Lane:
         self._left = False
         if self._frames is not None:
             self._frames.want_whole()
-            self._drawn_at = time.monotonic()
+            self._heard_at = time.monotonic()
         elif self.run is None:
             self._restart(knobs, experiment)
 
@@ -397,8 +398,6 @@ class Lane:
         taken = frames.take()
         if taken is None:
             return
-        if not waiting:
-            self._drawn_at = now
         self._number += 1
         self._sent_at = now
         facts, arrays = taken
@@ -407,7 +406,7 @@ class Lane:
 
     def _anybody(self) -> bool:
         """Whether a page that can be seen still draws."""
-        lost = self._drawn < self._number and time.monotonic() - self._drawn_at > NOBODY_S
+        lost = time.monotonic() - self._heard_at > NOBODY_S
         return self.seen and not lost and not self._left
 
     def _mind_the_unseen(self) -> None:

@@ -11,6 +11,8 @@
 
 /** Milliseconds between two turns that are sent while a hand drags; without a word after which the kernel is missed. */
 const DIGITS_TURN_MS = 90, DIGITS_SILENT_MS = 7000;
+/** Milliseconds between two words of a page that it is there: a run at which nobody looks is held. */
+const DIGITS_HERE_MS = 10_000;
 /** Points of the way that are kept; of more, every other goes. */
 const DIGITS_MOST_POINTS = 8000;
 /** Knobs that act at the next step; any other begins anew. */
@@ -46,6 +48,7 @@ class DigitsBench {
     this.judged = /** @type {any} */ (null);
     this.heardAt = performance.now();
     this.silent = false;
+    this.hereAt = NaN;
     this.undrawn = 0;
     this.foot = this.#makeFoot();
     this.notify = coalesce(() => this.#notify());
@@ -176,7 +179,7 @@ class DigitsBench {
   // -- to and from the kernel ----------------------------------------------------------------------------------------
 
   #send(/** @type {string} */ what, details = {}) {
-    if (what !== "drawn" && what !== "leave" && what !== "images") this.ticket += 1;
+    if (!["drawn", "here", "leave", "images"].includes(what)) this.ticket += 1;
     try {
       this.model.send?.({ type: "lab", pane: this.pane, view: this.view, ticket: this.ticket, do: what, ...details });
     } catch {
@@ -197,6 +200,10 @@ class DigitsBench {
     if (document.hidden) {
       this.heardAt = performance.now(); // nobody is told anything who does not look
       return;
+    }
+    if (!(performance.now() - this.hereAt < DIGITS_HERE_MS)) {
+      this.hereAt = performance.now();
+      this.#send("here");
     }
     const silent = performance.now() - this.heardAt > DIGITS_SILENT_MS;
     if (silent) this.notify(); // the seconds go on
