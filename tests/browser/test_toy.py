@@ -10,17 +10,16 @@ import pytest
 import torch
 
 from twist.learn.objective import twist_loss
-from twist.runs.bounds import sharpness_floor
 from twist.runs.experiments import EXPERIMENTS
 from twist.runs.kinds import Kind
 from twist.view.browser import script
 
 pytestmark = pytest.mark.browser
 
-PARTS = ("toy_random", "toy_data", "toy_terms", "toy_network", "lab_verdict", "toy_bench")
+PARTS = ("toy_random", "toy_data", "toy_terms", "toy_network", "lab_bounds", "lab_verdict", "toy_bench")
 NAMES = (
     "ToyBench, ToyRandom, TOY_STREAMS, TOY_SETS, TOY_KNOBS, TOY_LIVE, toyViews, toyTerms, toySoftmax, termArrows, "
-    "judgeNow, judgeFloor, toyPoints"
+    "judgeNow, toyPoints"
 )
 TERMS = ("consistency", "sharpness", "diversity")
 ALL = {"consistency_weight": 0.8, "sharpness_weight": 1.3, "diversity_weight": 0.7}
@@ -483,7 +482,10 @@ def frame_of(**other) -> dict[str, Any]:
         ("uniform collapse", "bad", frame_of(sharpness=1.0985, diversity=1.0986, step=60), {}, 0.1),
         ("uniform collapse", "bad", frame_of(sharpness=0.9, diversity=0.902), {"objective.consistency_weight": 4}, 0.1),
         ("one-class collapse", "bad", frame_of(sharpness=0.001, diversity=0.002, step=40), {}, 0.1),
-        ("batch too small", "bad", frame_of(numClasses=12, batchSize=4, sharpness=1.0, diversity=1.3), {}, 0.1),
+        (
+            *("batch too small", "bad", frame_of(numClasses=12, batchSize=4, sharpness=1.0, diversity=1.3)),
+            *({"optim.batch_size": 4}, 0.1),
+        ),
         ("partial collapse", "bad", frame_of(numClasses=12, sharpness=0.05, diversity=0.8, views=[]), {}, 0.1),
         ("overconfident noise", "bad", frame_of(stability=0.3), {}, 0.1),
         ("inconsistent views", "bad", frame_of(agreement=0.34, consistency=4.0), {}, 0.1),
@@ -510,13 +512,45 @@ def test_every_kind_is_named_with_a_sentence_a_reason_and_a_cure(run, kind, leve
         assert any(letter.isdigit() for letter in found["sentence"])
 
 
-def test_the_floor_behind_the_norm_is_the_one_of_the_bounds(run):
-    cases = [(C, T, norm) for C in (2, 3, 7, 12) for T in (0.2, 0.4, 1.0, 2.0) for norm in ("batch", "none")]
+OFF = {f"objective.{term}_weight": 0 for term in TERMS}
+FLAT = {"sharpness": 1.0985, "diversity": 1.0986}
+
+
+@pytest.mark.parametrize(
+    ("frame", "knobs", "said", "unsaid"),
+    [
+        (frame_of(**FLAT), OFF, "All three weights are 0", "agree"),
+        (frame_of(**FLAT), {"optim.learning_rate": 0}, "The learning rate is 0: nothing changes", "onsistency"),
+        (frame_of(), OFF, "All three weights are 0", "pulls"),
+        (frame_of(**FLAT), OFF | {"objective.diversity_weight": 1}, "flat answers use all classes", "views"),
+        (frame_of(agreement=0.6), {"objective.consistency_weight": 0}, "begin to fall apart", "too alike"),
+        (frame_of(temperature=2, sharpness=0.963), {}, "lower the temperature", "pulls"),
+        (frame_of(temperature=3, sharpness=1.036), {}, "lower the temperature", "no learning"),
+        (
+            frame_of(probs=[0.9, 0.1, 0, 0.1, 0.8, 0.1], visited=[4, 4], count=2),
+            {"objective.diversity_weight": 0}, "One class is empty", "every class alive",
+        ),
+        (frame_of(step=1), {}, "Few steps are done", "1 steps"),
+        (frame_of(batchSize=3, numClasses=12, sharpness=1.0, diversity=1.05), {}, "Draw more points", "Raise"),
+        (frame_of(sharpness=0, diversity=0), {"optim.learning_rate": 1}, "Lower the learning rate", "lost"),
+        (frame_of(sharpness=0.3, diversity=0.303, views=[0.9, 0.1, 0]), {}, "H(Y|X) = 0.30", "near 0"),
+        (
+            frame_of(numClasses=12, finalNorm="none", sharpness=0.9, diversity=1.2, views=[]), {},
+            "entropy is 0.90", "is sure",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_said_is_true_where_no_preset_leads(run, frame, knobs, said, unsaid):
+    trail = {name: [frame[name]] * 15 for name in ("sharpness", "diversity")} | {"step": [*range(15)]}
+    knobs = {"network.num_classes": frame["numClasses"], **knobs}
     found = run(
-        "return given.map(([C, T, norm]) => judgeFloor({ numClasses: C, temperature: T, finalNorm: norm }))",
-        cases,
+        "return judgeNow(given.frame, given.trail, { ...TOY_KNOBS, ...given.knobs })",
+        {"frame": frame, "trail": trail, "knobs": knobs},
     )
-    assert found == pytest.approx([sharpness_floor(*case) for case in cases], abs=1e-12)
+    words = " ".join(found[part] for part in ("sentence", "why", "cure")).replace("\u00a0", " ")
+    assert said in words
+    assert unsaid not in words
+    assert "NaN" not in words and "undefined" not in words
 
 
 def test_a_run_that_breaks_says_so_and_can_be_rewound(run):
