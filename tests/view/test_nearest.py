@@ -63,6 +63,13 @@ def test_a_row_of_zeros_is_as_far_from_everyone():
     assert indices[5, 0] == 5 and np.allclose(distances[5, 1:], 1)
 
 
+def test_the_graph_leaves_the_neighbors_as_they_were():
+    indices, distances = cosine_neighbors(np.random.default_rng(0).standard_normal((40, 5)).astype(np.float32), 6)
+    before = indices.copy(), distances.copy()
+    fuzzy_graph(indices, distances)
+    assert np.array_equal(indices, before[0]) and np.array_equal(distances, before[1])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("duplicates", [0, 25])
 def test_the_graph_is_that_of_umap_learn(duplicates):

@@ -15,9 +15,12 @@ from twist.runs.fields import ConfigError, nearest
 #: Judges an answer: empty when it is right, else one sentence that says what is wrong, never what would be right.
 Judge = Callable[[Any], str]
 
-_MARKS = {"right": ("✓", "Right", "#009E73"), "wrong": ("✗", "Not yet", "#D55E00")}
-_MACHINERY = {"exercise", "judges", "pictures"}
-_MARKS["unanswered"] = ("…", "Not answered yet", "#0072B2")
+_MARKS = {
+    "right": ("✓", "Right", "#009E73"),
+    "wrong": ("✗", "Not yet", "#D55E00"),
+    "unanswered": ("…", "Not answered yet", "#0072B2"),
+}
+_MACHINERY = {"exercise", "judges", "pictures", "seen"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +165,7 @@ def lesson_names() -> list[str]:
     import twist.lecture
 
     names = {module.name for module in pkgutil.iter_modules(twist.lecture.__path__)}
-    return sorted(names - {"exercise", "judges", "pictures", "seen"})
+    return sorted(names - _MACHINERY)
 
 
 def exercises_of(lesson: str) -> tuple[Exercise, ...]:

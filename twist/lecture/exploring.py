@@ -34,7 +34,7 @@ def small_map(features: np.ndarray, *, neighbors: int = 15, seed: int = 0) -> np
     rows = np.asarray(features, np.float32)
     indices, distances = cosine_neighbors(rows, neighbors)
     start = np.random.default_rng(seed).uniform(-10, 10, (len(rows), 2)).astype(np.float32)
-    return settle(fuzzy_graph(indices.copy(), distances), start, 200)
+    return settle(fuzzy_graph(indices, distances), start, 200)
 
 
 def noise(count: int = 600, directions: int = 3, seed: int = 0) -> np.ndarray:

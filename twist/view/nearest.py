@@ -120,7 +120,8 @@ def fuzzy_graph(indices: np.ndarray, distances: np.ndarray) -> Any:
     scale = np.maximum(scale, 1e-3 * np.where(nearest > 0, gaps.mean(1), gaps.mean()))  # rows with many duplicates
     weights = np.exp(-beyond / np.maximum(scale, 1e-12)[:, None]).astype(np.float32)
     weights[:, 0] = 0
-    said = csr_matrix((weights.ravel(), indices.ravel(), np.arange(0, total * count + 1, count)), shape=(total, total))
+    columns = indices.flatten()  # a copy: zeros are taken out in place
+    said = csr_matrix((weights.ravel(), columns, np.arange(0, total * count + 1, count)), shape=(total, total))
     said.eliminate_zeros()
     graph = (said + said.T - said.multiply(said.T)).tocsr()
     graph.sort_indices()
