@@ -265,6 +265,64 @@ class LabStamps {
   }
 }
 
+/**
+ * Stamps put on a canvas by the thousand: mixed here and handed over as one picture. Drawn one by one, 1,800 of them cost
+ * fifteen milliseconds where the browser paints without a GPU.
+ */
+class LabDots {
+  constructor() {
+    this.layer = document.createElement("canvas");
+    this.pen = /** @type {CanvasRenderingContext2D} */ (this.layer.getContext("2d", { willReadFrequently: true }));
+    this.known = "";
+    this.pictures = /** @type {{side: number, data: Uint8ClampedArray}[]} */ ([]);
+  }
+
+  /** Begin a picture of so many device pixels, with these stamps. */
+  begin(/** @type {number} */ width, /** @type {number} */ height, /** @type {LabStamps} */ stamps, labels) {
+    if (this.mixed?.width !== width || this.mixed?.height !== height) {
+      Object.assign(this.layer, { width, height });
+      this.mixed = new ImageData(width, height);
+    } else this.mixed.data.fill(0);
+    const key = `${stamps.known} ${labels}`;
+    if (key === this.known) return;
+    this.known = key;
+    this.pictures = labels.map((label) => {
+      const stamp = stamps.of(label);
+      const side = stamp.width;
+      return { side, data: stamp.getContext("2d").getImageData(0, 0, side, side).data };
+    });
+  }
+
+  /** Put a stamp around a place in device pixels, over what lies there. */
+  put(/** @type {number} */ which, /** @type {number} */ x, /** @type {number} */ y, opacity = 1) {
+    const { side, data } = this.pictures[which];
+    const { width, height, data: under } = /** @type {ImageData} */ (this.mixed);
+    const [left, top] = [Math.round(x - side / 2), Math.round(y - side / 2)];
+    const [first, last] = [Math.max(0, -left), Math.min(side, width - left)];
+    for (let row = Math.max(0, -top); row < side && top + row < height; row++) {
+      let from = 4 * (row * side + first);
+      let to = 4 * ((top + row) * width + left + first);
+      for (let column = first; column < last; column++, from += 4, to += 4) {
+        if (data[from + 3] === 0) continue;
+        const above = (opacity * data[from + 3]) / 255;
+        const below = (under[to + 3] / 255) * (1 - above);
+        const both = above + below;
+        for (let k = 0; k < 3; k++) under[to + k] = (above * data[from + k] + below * under[to + k]) / both;
+        under[to + 3] = 255 * both;
+      }
+    }
+  }
+
+  /** Draw all of them over what is on a canvas. */
+  end(/** @type {CanvasRenderingContext2D} */ pen) {
+    this.pen.putImageData(/** @type {ImageData} */ (this.mixed), 0, 0);
+    pen.save();
+    pen.setTransform(1, 0, 0, 1, 0, 0);
+    pen.drawImage(this.layer, 0, 0);
+    pen.restore();
+  }
+}
+
 /** Black or white, whichever is read better on a color given as #RRGGBB. */
 function labOn(/** @type {string} */ color) {
   const [r, g, b] = [1, 3, 5].map((k) => (parseInt(color.slice(k, k + 2), 16) / 255) ** 2.2);

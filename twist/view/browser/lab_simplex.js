@@ -40,6 +40,7 @@ class LabSimplex extends LabPicture {
     this.marked = -1;
     this.view = { zoom: 1, x: 0, y: 0 };
     this.stamps = new LabStamps();
+    this.mixed = new LabDots();
     canvas.addEventListener("pointermove", (event) => this.#move(event));
     canvas.addEventListener("pointerdown", (event) => this.#grab(event));
     canvas.addEventListener("pointerleave", () => this.#point(-1));
@@ -266,22 +267,21 @@ class LabSimplex extends LabPicture {
     const { labels, visited, newest } = scene;
     const radius = this.dotRadius;
     this.stamps.prepare(inks, radius, this.unit, radius > 5.5);
-    const stampOf = Array.from({ length: this.numLabels ?? 1 }, (_, k) => this.stamps.of(labels ? k : -1));
-    const half = (stampOf[0]?.width ?? 2) / 2 / this.unit;
+    const kinds = labels ? Array.from({ length: this.numLabels ?? 1 }, (_, k) => k) : [-1];
+    this.mixed.begin(pen.canvas.width, pen.canvas.height, this.stamps, kinds);
     const late = /** @type {number[]} */ ([]);
-    const draw = (row) => {
+    const put = (row, opacity) => {
       const [x, y] = this.dot(row);
-      const stamp = stampOf[labels ? labels[row] : 0];
-      pen.drawImage(stamp, x - half, y - half, 2 * half, 2 * half);
+      this.mixed.put(labels ? labels[row] : 0, x * this.unit, y * this.unit, opacity);
     };
-    pen.globalAlpha = this.places.length > 1000 ? 0.8 : 0.9;
+    const faint = this.places.length > 1000 ? 0.8 : 0.9;
     for (let row = 0; row < scene.count; row++) {
       if (Number.isNaN(this.places[2 * row])) continue;
       if (visited && newest !== undefined && visited[row] === newest) late.push(row);
-      else draw(row);
+      else put(row, faint);
     }
-    pen.globalAlpha = 1;
-    late.forEach(draw);
+    for (const row of late) put(row, 1);
+    this.mixed.end(pen);
   }
 
   /** The corners' names, shares, and what lies in them. */
