@@ -266,8 +266,8 @@ class LabStamps {
 }
 
 /**
- * Stamps put on a canvas by the thousand: mixed here and handed over as one picture. Drawn one by one, 1,800 of them cost
- * fifteen milliseconds where the browser paints without a GPU.
+ * Stamps put on a canvas by the thousand: mixed here and handed over as one picture. Drawn one by one, 1,800 of them
+ * cost fifteen milliseconds where the browser paints without a GPU.
  */
 class LabDots {
   constructor() {
