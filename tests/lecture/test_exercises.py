@@ -11,7 +11,7 @@ import pytest
 
 from twist.lecture import exercise
 from twist.lecture.exercise import AskedExercise, Exercise, exercises_of, lesson_names
-from twist.lecture.judges import array_near, choice, near
+from twist.lecture.judges import array_near, choice, near, rows_of
 from twist.runs.config import ConfigError
 
 ALL = [(lesson, each) for lesson in lesson_names() for each in exercises_of(lesson)]
@@ -74,6 +74,33 @@ def test_a_judge_of_numbers_takes_what_holds_one_and_says_which_side_it_is_off()
     assert judge(1.0) == "That is in bits."
     assert "too small" in judge(0.5) and "too large" in judge(3)
     assert judge(float("inf")) != ""
+
+
+def test_a_judge_of_numbers_recognizes_a_mistake_by_its_own_size_and_names_a_share_as_one():
+    asked = exercise("few_labels.standard_error")
+    assert "in points of percent" in asked.check(0.0207).sentence and "square root" in asked.check(0.0429).sentence
+    assert "epoch" not in exercise("a_table.hours").check(5).sentence
+    judge = near(0.9, unit="the share")
+    assert judge(0.5) == "The share is larger than that." and "in percent" in judge(90)
+    assert near(0.9)([0.9]) == ""
+
+
+def test_rows_are_taken_in_every_form_that_names_them():
+    torch = pytest.importorskip("torch")
+    forms = ([3, 1], (1, 3), {1, 3}, np.array([1, 3]), torch.tensor([3, 1]), [1.0, 3.0], range(1, 4, 2))
+    masks = ([False, True, False, True], np.arange(4) % 2 == 1, torch.arange(4) % 2 == 1)
+    assert [rows_of(form, 4).tolist() for form in (*forms, *masks)] == [[1, 3]] * 10
+    for wrong in ([0.5], [True, False], ["one"], [float("nan")]):
+        with pytest.raises(ValueError):
+            rows_of(wrong, 4)
+    risers = exercise("three_terms.risers")
+    assert all(risers.check(form).passed for form in (0, [0], {0}, np.array([True, False, False])))
+    assert not risers.check([0.5]).passed  # the probability of the class in place of its number
+
+
+def test_who_names_only_the_row_is_told_that_the_run_is_asked_for_as_well():
+    for name, answer in (("first_run.least-sure", 5), ("per_sample_entropy.least-sure", np.arange(40))):
+        assert "answer = run, row" in exercise(name).check(answer).sentence
 
 
 def test_a_judge_of_choices_answers_each_wrong_one_and_never_names_the_right_one_alone():

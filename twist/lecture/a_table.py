@@ -133,7 +133,7 @@ EXERCISES = (
         "difference are the two apart, if both were asked of different images?",
         judge=near(
             _GAP,
-            within=0.06,
+            within=0.07,
             unit="standard errors",
             known={
                 _GAP * math.sqrt(2): "That is the error of one share; a difference has the errors of both.",

@@ -8,15 +8,17 @@ from typing import Any
 import numpy as np
 
 from twist.lecture.exercise import Exercise
-from twist.lecture.judges import near
+from twist.lecture.judges import near, pair_of_run
 
 
 def _least_sure(answer: Any) -> str:
-    run, row = answer
+    if (pair := pair_of_run(answer)) is None:
+        return "Two things are asked for, the run and the row: `answer = run, row`."
+    run, row = pair
     run.record.poll()
     entropy = np.asarray(run.record.snapshot().sample_entropy)
-    place = int((entropy > entropy[int(row)]).sum())
-    return "" if place == 0 else f"{place} images are less sure than that one."
+    place = int((entropy > entropy[int(np.asarray(row).item())]).sum())
+    return "" if place == 0 else f"The network is less sure of {place} {'others' if place > 1 else 'other'}."
 
 
 EXERCISES = (

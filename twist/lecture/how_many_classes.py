@@ -55,9 +55,9 @@ EXERCISES = (
             135 / 150,
             unit="the share",
             known={
-                115 / 150: "That gives each label one class; here two classes may stand for one label.",
                 135.0: "That is the number of images: divide by all of them.",
-                (40 + 30 + 45) / 150: "Take the largest number of every column, not of every row.",
+                115 / 150: "That is one class for each label: take the largest number of every column, not of every "
+                "row. Two classes may stand for one label.",
             },
         ),
         hint="The largest number of every column, summed: np.max with axis=0.",
@@ -86,7 +86,7 @@ EXERCISES = (
     Exercise(
         name="choose",
         question="A sweep says: 5 classes, stability 0.42, views agree in 95 %; 10 classes, 0.88 and 95 %; 20 classes, "
-        "0.80 and 74 %. Which number shows least which structure is in the images?",
+        "0.80 and 74 %. Which number of classes says least about what is in the images?",
         judge=near(
             5,
             within=0.1,
@@ -94,6 +94,7 @@ EXERCISES = (
             known={
                 20: "Its views agree less, yet another seed says most of the same: those halves are real.",
                 10: "Another seed says 88 % of it again.",
+                0.42: "That is its stability: give the number of classes.",
             },
         ),
         hint="What would another seed have given? Agreement between views is asked within one run.",

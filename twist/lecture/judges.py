@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,9 +23,10 @@ def near(
     within
         Greatest difference that is right.
     unit
-        What the number counts, for the sentences.
+        What the number counts, for the sentences; one that begins with "the" is no count, as "the share".
     known
-        Numbers that show a certain mistake, each with the sentence that says which.
+        Numbers that show a certain mistake, each with the sentence that says which. They are recognized within 5 % of
+        themselves, so that a coarse tolerance takes no small number for another.
 
     Examples
     --------
@@ -37,13 +38,17 @@ def near(
     def judge(answer: Any) -> str:
         number = _number(answer)
         if not math.isfinite(number):
-            return f"{number} is no finite number of {unit}."
+            return f"{number} is no finite number."
         if abs(number - expected) <= within:
             return ""
         for value, sentence in (known or {}).items():
-            if abs(number - value) <= within:
+            if abs(number - value) <= (max(min(within, 0.05 * abs(value)), 0.005 * abs(value)) or within):
                 return sentence
-        return f"Your number of {unit} is too {'small' if number < expected else 'large'}."
+        if not unit.startswith("the "):
+            return f"Your number of {unit} is too {'small' if number < expected else 'large'}."
+        if abs(number / 100 - expected) <= within:
+            return "That is in percent: 1 would be all of it."
+        return f"{unit.capitalize()} is {'larger' if number < expected else 'smaller'} than that."
 
     return judge
 
@@ -60,7 +65,7 @@ def choice(right: str, wrong: Mapping[str, str]) -> Judge:
     options = " , ".join(sorted(repr(each) for each in [right, *wrong])).replace(" , ", ", ")
 
     def judge(answer: Any) -> str:
-        word = str(answer).strip().lower()
+        word = str(answer).strip(" '\".!\n").lower()
         if word == right.lower():
             return ""
         return next((said for each, said in wrong.items() if word == each.lower()), f"Choose one of {options}.")
@@ -93,6 +98,39 @@ def array_near(expected: Sequence[float] | np.ndarray, *, within: float = 0.005,
     return judge
 
 
+def rows_of(answer: Any, count: int) -> np.ndarray:
+    """Different rows out of what names some: a number, a list, a set, an array or tensor, or a mask of all ``count``.
+
+    Raises
+    ------
+    ValueError
+        When these are no whole numbers, or a mask of another length.
+
+    Examples
+    --------
+    >>> rows_of([2, 0, 2], 3), rows_of({1}, 3), rows_of([False, True, True], 3)
+    (array([0, 2]), array([1]), array([1, 2]))
+    """
+    listed = answer if hasattr(answer, "__array__") else list(answer) if isinstance(answer, Iterable) else [answer]
+    found = np.atleast_1d(np.asarray(listed))
+    if found.dtype == bool:
+        if found.shape != (count,):
+            raise ValueError(f"a mask needs {count} entries, one for each row, and this has {found.size}")
+        return np.flatnonzero(found)
+    numbers = np.asarray(found, float)
+    if not (numbers == np.round(numbers)).all():
+        raise ValueError("rows are whole numbers, counted from 0")
+    return np.unique(numbers.astype(int))
+
+
+def pair_of_run(answer: Any) -> tuple[Any, Any] | None:
+    """A run and what was named beside it, or None where an answer is no such pair."""
+    is_pair = isinstance(answer, tuple | list) and len(answer) == 2 and hasattr(answer[0], "record")
+    return (answer[0], answer[1]) if is_pair else None
+
+
 def _number(answer: Any) -> float:
-    """One number out of what holds one: a Python number, an array or tensor with a single element."""
+    """One number out of what holds one: a Python number; an array, tensor or list with a single element."""
+    if isinstance(answer, list | tuple) and len(answer) == 1:
+        return _number(answer[0])
     return float(answer.item() if hasattr(answer, "item") else answer)

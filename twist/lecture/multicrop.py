@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
-
 from twist.lecture.exercise import Exercise
-from twist.lecture.judges import choice, near
+from twist.lecture.judges import choice, near, rows_of
 
 #: Greatest probability that the surer view of each of eight images says, in one batch.
 CONFIDENCES = (0.31, 0.92, 0.55, 0.74, 0.48, 0.88, 0.36, 0.67)
@@ -17,12 +14,7 @@ _TEACHERS = {1, 5, 3, 7}  # the upper half: above the fifth largest, 0.55
 
 def _judge_teachers(answer: Any) -> str:
     """Rows as a list, a set or an array, or a mask of eight."""
-    rows = np.asarray(list(answer) if isinstance(answer, Iterable) else [answer])
-    if rows.dtype == bool:
-        if rows.shape != (len(CONFIDENCES),):
-            return f"A mask needs {len(CONFIDENCES)} entries, one for each image; yours has {rows.size}."
-        rows = np.flatnonzero(rows)
-    found = {int(row) for row in rows}
+    found = set(rows_of(answer, len(CONFIDENCES)).tolist())
     if found == _TEACHERS:
         return ""
     if found and max(found) >= len(CONFIDENCES):

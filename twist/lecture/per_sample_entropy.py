@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from twist.lecture.exercise import Exercise
-from twist.lecture.judges import choice
+from twist.lecture.judges import choice, pair_of_run, rows_of
 
 #: How many images are changed in each way.
 PLANTED = 20
@@ -62,10 +62,12 @@ def planted_digits() -> PlantedDigits:
 
 
 def _least_sure(answer: Any) -> str:
-    run, rows = answer
+    if (pair := pair_of_run(answer)) is None:
+        return "Two things are asked for, the run and the rows: `answer = run, rows`."
+    run, rows = pair
     run.record.poll()
     entropy = np.asarray(run.record.snapshot().sample_entropy)
-    found = np.unique(np.asarray(rows, int))
+    found = rows_of(rows, len(entropy))
     if len(found) != 40:
         return f"Forty different images are asked for, and these are {len(found)}."
     common = int((entropy[found] >= np.sort(entropy)[-40]).sum())
@@ -73,7 +75,7 @@ def _least_sure(answer: Any) -> str:
 
 
 def _mislabeled(answer: Any) -> str:
-    found = np.unique(np.asarray(answer, int))
+    found = rows_of(answer, len(planted_digits().labels))
     if not 1 <= len(found) <= 40:
         return f"Give 1 to 40 different images: these are {len(found)}, and whoever names them all finds nothing."
     hits = int(np.isin(planted_digits().mislabeled, found).sum())

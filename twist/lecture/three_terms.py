@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from twist.lecture.exercise import Exercise
-from twist.lecture.judges import near
+from twist.lecture.judges import near, rows_of
 
 
 def entropies(probs: Any) -> tuple[float, float]:
@@ -46,21 +46,21 @@ def _two_of_four(answer: Any) -> str:
 
 def _negative(answer: Any) -> str:
     if isinstance(answer, str):
-        word = answer.strip().lower()
+        word = answer.strip(" '\".!\n").lower()
         return "" if word == "impossible" else 'Give a batch, or the word "impossible".'
     conditional, marginal = entropies(answer)
-    return f"That batch has H(Y) − H(Y|X) = {marginal - conditional:.3f} nats, which is not below 0."
+    return f"That batch has H(Y) − H(Y|X) = {max(marginal - conditional, 0):.3f} nats, which is not below 0."
 
 
 def _risers(answer: Any) -> str:
-    found = {int(each) for each in np.atleast_1d(np.asarray(answer, int))}
+    found = set(rows_of(answer, 3).tolist())
     if not found <= {0, 1, 2}:
         return "The classes are 0, 1 and 2."
     if found == {0}:
         return ""
     if 0 not in found:
         return "The class that is ahead is missing: a sharper answer has more of it."
-    return "Too many: of these, one falls. Hold −log p of each class against the entropy."
+    return "Too many: not all of these rise. Hold −log p of each class against the entropy."
 
 
 EXERCISES = (
@@ -71,6 +71,7 @@ EXERCISES = (
             math.log(2),
             known={
                 1.0: "That is in bits: twist uses the natural logarithm.",
+                -math.log(2): "Mind the sign: no entropy is below 0.",
                 math.log(10): "That is the entropy of ten equally likely classes; eight of them have probability 0.",
             },
         ),

@@ -13,7 +13,7 @@ EXERCISES = (
         judge=near(
             2.5,
             within=0.01,
-            unit="weight",
+            unit="the weight",
             known={0.625: "w < 0.5 / (1 − ρ): it is the part that views do not share that is fined."},
         ),
         hint="w < 0.5 / (1 − ρ).",
