@@ -205,6 +205,7 @@ def trainers(runs, monkeypatch):
 
     monkeypatch.setattr(lab_lane, "launch_in_lab", launch)
     monkeypatch.setattr(lab_lane, "read_status", status)
+    monkeypatch.setattr(lab_lane, "UNSEEN_S", 0.05)
     return started
 
 
@@ -336,9 +337,12 @@ def test_a_page_that_was_closed_without_a_word_is_nobody(trainers, pane, monkeyp
 
 
 def test_the_newest_unnamed_runs_are_kept_and_those_with_a_name_or_a_tag(runs):
-    unnamed = [create_run(recipe_of({}), name=f"lab-20260101-00000{k}", root=runs) for k in range(9)]
-    named = create_run(recipe_of({}), name="shown-to-all", root=runs)
-    other = create_run(twist.recipe("digits"), name="lab-20260101-000099", root=runs)
+    def made(name, origin=lab_runs._ORIGIN):
+        return create_run(recipe_of({}), name=name, root=runs, origin=origin)
+
+    unnamed = [made(f"lab-20260101-00000{k}") for k in range(9)]
+    named = made("shown-to-all")
+    other = made("lab-20260101-000099", None)  # by `twist train lab`: a person's own
     for k, path in enumerate([*unnamed, named, other]):
         os.utime(path / "run.json", (1e9 + k, 1e9 + k))
     tag(unnamed[0], "first")

@@ -269,7 +269,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
         self.send(facts, arrays)
 
     def _on_launch(self, lane: Lane) -> None:
-        spare = {run.path for lab in list(_LABS) for each in lab._lanes.values() for run in each.runs[-2:]}
+        spare = {run.path for lab in list(_LABS) for each in list(lab._lanes.values()) for run in each.runs[-2:]}
         gone = tidy(spare)
         if gone:
             what = "1 old run" if len(gone) == 1 else f"{len(gone)} old runs"
@@ -347,7 +347,7 @@ class CollapseLab(OnAPage, anywidget.AnyWidget):
                 self._heartbeat.start()
 
     def _beat_on(self) -> None:
-        while any(lane.alive for lane in self._lanes.values()):
+        while any(lane.alive for lane in list(self._lanes.values())):
             if self.seen:
                 self.beat += 1
             time.sleep(_BEAT_S)

@@ -27,8 +27,8 @@ from twist.view.lab_knobs import FROM_THE_START, as_fields, as_knobs, check_knob
 from twist.view.lab_runs import check_kept_name, keep_run, launch_in_lab, resume_in_lab
 from twist.view.lab_words import CLOSED, STARTING, UNSEEN, UNSEEN_LONG, at_rest, living_state, verdict_words
 
-#: Seconds between two looks: at a run that trains and is seen, and at one that rests.
-LOOK_EVERY_S, REST_S = 1 / 13, 0.25
+#: Seconds between two looks: at a run that trains and is seen, at one that rests, and while no page can be seen.
+LOOK_EVERY_S, REST_S, UNSEEN_S = 1 / 13, 0.25, 1.0
 #: Seconds after which a frame that no page has drawn is followed by another, and without a word after which no page is
 #: there: one says so every ten.
 UNDRAWN_S, NOBODY_S = 0.7, 30.0
@@ -171,8 +171,9 @@ class Lane:
             except Exception as error:  # there is no cell to raise it in
                 self._say(problem=f"{type(error).__name__}: {error}")
                 self._closed.wait(0.5)
-            busy = self.state["state"] in ("starting", "running") and self._anybody()
-            self._stirred.wait(max(0.005, (LOOK_EVERY_S if busy else REST_S) - (time.monotonic() - began)))
+            busy = self.state["state"] in ("starting", "running")
+            pause = (LOOK_EVERY_S if busy else REST_S) if self._anybody() else UNSEEN_S
+            self._stirred.wait(max(0.005, pause - (time.monotonic() - began)))
 
     def _obey(self, asked: dict[str, Any]) -> None:
         heard: dict[str, Any] = {"heard": {"view": asked.get("view", ""), "ticket": asked.get("ticket", 0)}}

@@ -19,11 +19,13 @@ KEPT = 6
 LONGEST_MINUTES = 60.0
 
 _UNNAMED = re.compile(r"lab-\d{8}-\d{6}(-\d+)?")
+#: What ``run.json`` says of a run that a lab started: nothing else is ever deleted by one.
+_ORIGIN = {"started_by": "lab"}
 
 
 def launch_in_lab(recipe: Recipe) -> Run:
     """Start a run of the lab: one thread, so that two of them and the page share two cores."""
-    path = create_run(recipe)
+    path = create_run(recipe, origin=_ORIGIN)
     start(path, threads=1, max_minutes=LONGEST_MINUTES)
     return Run(path)
 
@@ -38,7 +40,9 @@ def unnamed_runs(root: Path | None = None) -> list[Path]:
     return [
         path
         for path in run_paths(root)
-        if _UNNAMED.fullmatch(path.name) and read_json(path / "run.json").get("recipe") == "lab" and not tags_of(path)
+        if _UNNAMED.fullmatch(path.name)
+        and read_json(path / "run.json").get("started_by") == _ORIGIN["started_by"]
+        and not tags_of(path)
     ]
 
 
