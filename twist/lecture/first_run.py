@@ -56,7 +56,7 @@ EXERCISES = (
         judge=_least_sure,
         hint="The row where that array has its largest value.",
         solution="answer = run, run.record.snapshot().sample_entropy.argmax()",
-        why="Look it up in the gallery above, which begins with the least confident images: it is among the first.",
+        why="Look at it: `explorer.selected_samples = [row]` shows it on the map and in the gallery above.",
         mistakes=(("run", 0), 5),
     ),
 )

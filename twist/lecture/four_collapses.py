@@ -57,7 +57,7 @@ EXERCISES = (
                 "agreement": "Agreement is low in a flat run, but it is low in an inconsistent one, too.",
             },
         ),
-        hint="All collapses have one number in common: see the table of the lesson on three terms.",
+        hint="“All flat” and “all in one class” have one number in common: see the table of the lesson on three terms.",
         solution='answer = "information"',
         why="I(X;Y) = H(Y) − H(Y|X) is 0 whenever all images get the same answer, whatever that answer is. The loss "
         "was low because nothing fined flat answers any more.",
@@ -69,11 +69,11 @@ EXERCISES = (
         judge=choice(
             "consistency",
             {
-                "sharpness": "Without it answers stay flat; these are as sharp as can be behind this norm.",
+                "sharpness": "Without it answers stay flat; these are nearly as sharp as can be behind this norm.",
                 "diversity": "Without it classes empty; here all are in use.",
             },
         ),
-        hint="The plane says healthy. Look at the agreement of the views, and at the curve of the consistency term.",
+        hint="The plane says healthy. Which other columns of the table differ from those of the healthy run?",
         solution='answer = "consistency"',
         why="Sharp and diverse is easy when nothing has to be the same in two views: the classes follow the "
         "augmentation. The plane alone cannot show it.",
@@ -88,7 +88,7 @@ EXERCISES = (
         "(network__final_norm), and less diversity (objective__diversity_weight).",
         solution='changes = {"network__num_classes": 30, "objective__diversity_weight": 0.3, "network__final_norm": '
         '"none"}\nanswer = twist.launch(small, name=f"{NAME}-thirty", exist_ok=True, **changes)\nanswer.wait()',
-        why="Images are sure, views agree, and two or three of thirty classes hold everything.",
+        why="Images are sure, views agree, and two or so of thirty classes hold everything.",
         mistakes=("a run", 30),
     ),
 )
