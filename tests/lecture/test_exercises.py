@@ -107,6 +107,16 @@ def test_a_judge_of_choices_answers_each_wrong_one_and_never_names_the_right_one
     judge = choice("Left", {"right": "There all is flat."})
     assert judge(" left ") == "" and judge("RIGHT") == "There all is flat."
     assert judge("up") == "Choose one of 'Left', 'right'."
+    for name, word in (
+        ("four_collapses.name-it", "Partial collapse"),
+        ("four_collapses.usage", "mutual information"),
+        ("exploring.far-apart", "Neither."),
+        ("your_own_images.forget", "views__gray_probability"),
+        ("your_own_images.forget", "gray_probability"),
+    ):
+        assert exercise(name).check(word).passed, word
+    assert "near 0" in exercise("four_collapses.name-it").check("one class").sentence
+    assert not exercise("four_collapses.name-it").check("not partial").passed
 
 
 def test_a_judge_of_arrays_names_the_first_number_that_is_off():

@@ -104,7 +104,7 @@ EXERCISES = (
         judge=near(
             _factor(),
             within=0.3,
-            unit="times",
+            unit="the factor",
             known={1 / _factor(): "That is the tight one over the wide one."},
         ),
         hint="The first 300 rows of `both` are the tight group.",

@@ -31,7 +31,7 @@ EXERCISES = (
         "percent, when images are right or wrong independently?",
         judge=near(
             100 * math.sqrt(0.81 * 0.19 / 359),
-            within=0.06,
+            within=0.08,
             unit="points of percent",
             known={
                 100 * 0.81 * 0.19 / 359: "Take the square root.",
@@ -50,7 +50,7 @@ EXERCISES = (
         judge=near(
             50,
             within=0.1,
-            unit="percent",
+            unit="the accuracy of guessing",
             known={10: "That is one guess; here are five, all different.", 0.5: "As a percentage, please."},
         ),
         hint="Five different labels are named out of ten that are equally likely.",

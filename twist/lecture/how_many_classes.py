@@ -17,6 +17,7 @@ EXERCISES = (
         "show, in nats?",
         judge=near(
             math.log(100),
+            within=0.01,
             known={
                 math.log(300): "That is what the classes could carry; a batch has fewer images than classes.",
                 math.log(30_000): "The smaller of the two numbers caps it, not their product.",

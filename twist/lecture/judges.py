@@ -54,7 +54,7 @@ def near(
 
 
 def choice(right: str, wrong: Mapping[str, str]) -> Judge:
-    """Judge of one word out of several; every wrong one has its sentence.
+    """Judge of one word out of several, also said with "the" or beside one more; every wrong one has its sentence.
 
     Examples
     --------
@@ -62,13 +62,15 @@ def choice(right: str, wrong: Mapping[str, str]) -> Judge:
     >>> judge("Left "), judge("right"), judge("up")
     ('', 'There H(Y|X) is at its top.', "Choose one of 'left', 'right'.")
     """
-    options = " , ".join(sorted(repr(each) for each in [right, *wrong])).replace(" , ", ", ")
+    options = ", ".join(sorted(repr(each) for each in [right, *wrong]))
+    said = {_plain(right): "", **{_plain(each): sentence for each, sentence in wrong.items()}}
 
     def judge(answer: Any) -> str:
-        word = str(answer).strip(" '\".!\n").lower()
-        if word == right.lower():
-            return ""
-        return next((said for each, said in wrong.items() if word == each.lower()), f"Choose one of {options}.")
+        word = _plain(str(answer))
+        meant = {each for each in said if word == each or each.endswith(f".{word}")}
+        if not meant and len(word.split()) == 2 and not word.startswith("not "):  # "partial collapse"
+            meant = set(word.split()) & set(said)
+        return said[meant.pop()] if len(meant) == 1 else f"Choose one of {options}."
 
     return judge
 
@@ -96,6 +98,11 @@ def array_near(expected: Sequence[float] | np.ndarray, *, within: float = 0.005,
         return f"Number {first + 1} of {target.size} is off: too {side} a number of {unit}."
 
     return judge
+
+
+def _plain(word: str) -> str:
+    """A word without quotes, dashes and "the", fields with dots: "One-class." is "one class"."""
+    return word.strip(" '\".!()\n").lower().replace("__", ".").replace("-", " ").removeprefix("the ")
 
 
 def rows_of(answer: Any, count: int) -> np.ndarray:

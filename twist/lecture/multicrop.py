@@ -68,7 +68,8 @@ EXERCISES = (
     Exercise(
         name="stroke",
         question="Before you train it: local views that keep 5 to 40 % of a digit, global ones 40 to 100 %, the "
-        "paper's values. How will the run end: 'healthy', 'uniform', 'one-class' or 'noise'?",
+        "paper's values. How will the run end: 'healthy', 'uniform', 'one-class' or 'noise' (sure answers that differ "
+        "from view to view)?",
         judge=choice(
             "uniform",
             {
