@@ -181,7 +181,8 @@ def test_what_cannot_be_turned_is_refused_with_a_reason_and_changes_nothing(runs
 def test_a_value_that_is_there_already_is_no_turn(runs, tiny):
     path = made(tiny, "same")
     attempt(path, 1, {4: [BACK]})
-    assert at_steps(path) == [] and read(path).last("request")["accepted"]
+    answer = read(path).last("request")
+    assert at_steps(path) == [] and answer["accepted"] and answer["turned"] is False
 
 
 def test_the_self_labelling_stage_refuses_what_it_does_not_read(runs, tiny):
@@ -365,7 +366,9 @@ def test_a_living_run_is_turned_stepped_killed_rewound_and_replayed(runs, tiny, 
         run.answer_to(run.take_steps(3))
         run._wait_for(lambda status: status.state == "HELD", 120)
         answer = run.answer_to(run.turn(views__noise=0.2), 60)
-        assert answer["held"] and run.turns[-1].step == answer["step"]
+        assert answer["held"] and answer["turned"] and run.turns[-1].step == answer["step"]
+        assert main(["turn", "living", "--set", "views.noise=0.2"]) == 0
+        assert "nothing changed, it has these values already" in capsys.readouterr().out
         assert run.status.state == "HELD"
         run.proceed()
         trainer = int((path.parent / "living" / "heartbeat.json").read_text().split('"trainer": ')[1].split(",")[0])

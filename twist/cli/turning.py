@@ -47,9 +47,9 @@ def _turn(options: argparse.Namespace) -> int:
     except TimeoutError as error:
         print(f"twist: {error}", file=sys.stderr)
         return FAILED
-    turned = [turn for turn in run.turns if turn.step == answer["step"]][-1:] if answer["accepted"] else []
     if not answer["accepted"]:
         raise ConfigError(answer.get("reason", "the run did not accept it"))
+    turned = [turn for turn in run.turns if turn.step == answer["step"]][-1:] if answer.get("turned") else []
     for turn in turned:
         for name, value in turn.changes.items():
             print(

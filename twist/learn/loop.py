@@ -282,18 +282,19 @@ class Loop:
             self._turn_to(with_turns(self.recipe, [turn]))
             self._tell(turn, again=True)
 
-    def _turn(self, changes: Mapping[str, Any]) -> None:
-        """Turn knobs for the next step; a `ConfigError` says what cannot be turned."""
+    def _turn(self, changes: Mapping[str, Any]) -> bool:
+        """Turn knobs for the next step; whether any had another value. A `ConfigError` says what cannot be turned."""
         values = values_at(self.step, self.recipe, self.steps_per_epoch)
         turn = make_turn(self.recipe, self.step, changes, self_labelling=values.self_labelling)
         if not turn.changes:
-            return
+            return False
         self._save_before_turn()
         turns = self.plan.turns
         self._plan(turns=(*turns[: self.next_turn], turn, *turns[self.next_turn :]))
         self.next_turn += 1
         self._turn_to(with_turns(self.recipe, [turn]))
         self._tell(turn)
+        return True
 
     def _save_before_turn(self) -> None:
         """Write a checkpoint to which the turn can be taken back, unless there is one of just before."""

@@ -43,7 +43,7 @@ class Requests:
     max_minutes: float | None = None
     out_of_time: bool = False
     hold_at: int | None = None
-    turn: Callable[[dict[str, Any]], None] | None = None  # raises ConfigError; None while turns have to wait
+    turn: Callable[[dict[str, Any]], bool] | None = None  # whether it changed anything; None while turns have to wait
     _deadline: float = field(default=math.inf, repr=False)
     _next_look: float = field(default=0.0, repr=False)
     _restore: Callable[[], Any] | None = field(default=None, repr=False)
@@ -93,7 +93,7 @@ class Requests:
         operation = request.get("operation")
         if operation == "turn" and self.turn is None:
             return  # the network is not made yet: at the first step
-        problem = ""
+        problem, told = "", dict[str, Any]()
         if operation == "stop":
             self.stop, self.save = True, request.get("checkpoint") is not False
         elif operation == "checkpoint":
@@ -106,7 +106,7 @@ class Requests:
                     self.hold_at = max(step, self.hold_at or 0) + check_steps(request.get("count"))
                     self.hold = False
                 elif self.turn is not None:
-                    self.turn(_changes_of(request))
+                    told["turned"] = self.turn(_changes_of(request))
             except ConfigError as error:
                 problem = str(error)
         else:
@@ -117,6 +117,7 @@ class Requests:
             id=str(request.get("id", path.stem))[:100],
             operation=str(operation)[:100],
             accepted=not problem,
+            **told,
             **({"held": True} if self.hold else {}),
             **({"reason": problem[:1000]} if problem else {}),
         )
