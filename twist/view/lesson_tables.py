@@ -69,7 +69,7 @@ def chosen_rows(watches: Sequence[Watch | None], num_classes: int, *, most: int 
     for watch in watches:
         own = np.arange(0 if watch is None else len(watch))
         if common is not None and watch is not None:
-            own = np.sort(np.array([place[0] for place in map(np.flatnonzero, common[:, None] == watch.sample_ids)]))
+            own = np.flatnonzero(np.isin(watch.sample_ids, common))
         if len(own) > most:
             own = np.sort(np.random.default_rng(0).choice(own, most, replace=False))
         rows.append(own)
