@@ -20,7 +20,10 @@ from twist.view.scene import Scene
 pytestmark = pytest.mark.browser
 
 PARTS = ("dom", "toy", "lab_verdict", "lab_pictures", "lab_view")
-NAMES = "renderLab, labToyBench, labNormFrontier, labAttainable, labSharpnessFloor, labEntropyRing, LAB_ALL_KNOBS"
+NAMES = (
+    "renderLab, labToyBench, labNormFrontier, labAttainable, labSharpnessFloor, labEntropyRing, LAB_ALL_KNOBS, "
+    "TOY_CLOCK"
+)
 # Every visible text with too little contrast to what is painted behind it, and every control that has no name.
 FAINT = r"""() => {
     const rgb = (text) => {
@@ -86,54 +89,65 @@ NOTING = """() => {
 }"""
 
 
-def page_of(**options) -> str:
-    """A page with a lab of the toy at `window.view`."""
-    values = {"experiments": [dataclasses.asdict(each) for each in EXPERIMENTS], **options}
+def blank() -> str:
+    """A page that makes labs of the toy at `window.view`."""
+    experiments = json.dumps([dataclasses.asdict(each) for each in EXPERIMENTS])
     code = script(*PARTS, widget=f"{{ {NAMES} }}").replace("export default", "Object.assign(window,")
     code = re.sub(r"(Object\.assign\(window, \{[^}]*\});\s*$", r"\1);", code)
     body = "body { margin: 0; background: light-dark(#fff, #15181d); } :root { color-scheme: light dark; }"
     return f"""<!doctype html><html lang="en"><meta charset="utf-8"><title>lab</title>
     <style>{body}{style("base", "lab")}</style><div id="lab"></div><script type="module">{code}
-    window.view = renderLab(document.getElementById("lab"), {{ benches: {{ toy: labToyBench }},
-      share: () => "Link copied.", ...{json.dumps(values)} }});</script>"""
+    window.open_lab = (options) => {{ window.view = renderLab(document.getElementById("lab"), {{ share: () => "",
+      benches: {{ toy: labToyBench }}, experiments: {experiments}, ...options }}); }};</script>"""
 
 
 @pytest.fixture(scope="module")
-def open_lab(tmp_path_factory, open_page):
-    """Open a lab in a page of its own."""
-    folder = tmp_path_factory.mktemp("lab")
+def lab_page(tmp_path_factory, open_page):
+    """Pages that can make labs, one of each name, theme and motion: a lab costs less than a page."""
+    file = tmp_path_factory.mktemp("lab") / "lab.html"
+    file.write_text(blank(), encoding="utf-8")
+    pages = {}
 
-    def open_it(*, width=1280, height=720, scheme="light", motion="no-preference", **options):
-        page = open_page(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion=motion, has_touch=False
-        )
-        file = folder / f"{len(list(folder.iterdir()))}.html"
-        file.write_text(page_of(**options), encoding="utf-8")
-        page.goto(file.as_uri())
-        page.wait_for_function("() => window.view")
-        return page
+    def page_of(name: str, scheme: str = "light", motion: str = "no-preference"):
+        key = name, scheme, motion
+        if key not in pages:
+            size = {"width": 1280, "height": 720}
+            page = pages[key] = open_page(viewport=size, color_scheme=scheme, reduced_motion=motion, has_touch=False)
+            page.goto(file.as_uri())
+            page.wait_for_function("() => window.open_lab")
+        return pages[key]
 
-    return open_it
+    return page_of
 
 
 @pytest.fixture
-def show(open_lab):
-    """The same for one test; the page trains no longer than that."""
-    pages = []
+def show(lab_page):
+    """Open a lab for one test; closed, nothing of it goes on."""
+    shown = []
 
-    def open_it(**options):
-        pages.append(open_lab(**options))
-        return pages[-1]
+    def open_it(*, width=1280, height=720, scheme="light", motion="no-preference", **options):
+        page = lab_page("one test", scheme, motion)
+        shown.append(page)
+        page.set_viewport_size({"width": width, "height": height})
+        page.mouse.move(0, 0)
+        page.evaluate("(options) => open_lab(options)", options)
+        settle(page)
+        return page
 
     yield open_it
-    for page in pages:
-        page.close()
+    for page in shown:
+        page.evaluate("() => view.close()")
+        assert (
+            page.evaluate("() => [TOY_CLOCK.running.size, document.getElementById('lab').childElementCount]") == [0] * 2
+        )
 
 
 @pytest.fixture(scope="module")
-def still(open_lab):
+def still(lab_page):
     """A lab that waits at its start, for what changes nothing."""
-    return open_lab(start={"play": False})
+    page = lab_page("still")
+    page.evaluate("() => open_lab({ start: { play: false } })")
+    return page
 
 
 def run_to(page, steps: int) -> None:
@@ -227,6 +241,13 @@ def test_a_turned_knob_moves_the_point_and_is_a_turn(show):
     expect(pane(page)).to_have_attribute("data-step", "300")
     assert number(page, "sharpness") == before
     expect(slider).to_have_attribute("aria-valuetext", "1")
+    slider.press("Home")
+    run_to(page, 1)
+    undo = page.get_by_role("button", name="Undo")
+    undo.click()
+    expect(undo).to_be_disabled()
+    expect(undo).to_have_attribute("title", re.compile("every turn is taken back"))
+    expect(slider).to_have_attribute("aria-valuetext", "1")
 
 
 def test_what_acts_only_from_the_start_begins_anew_from_the_same_seed(show):
@@ -264,6 +285,30 @@ def test_an_experiment_asks_first_and_answers_when_it_shows(show):
     expect(answer).to_contain_text("You expected: one class takes all", timeout=8_000)
     expect(answer).to_contain_text("I cannot tell")
     expect(answer).to_contain_text(re.compile(r"Your mark is \d\.\d\d nats away"))
+
+
+def test_a_knob_that_begins_anew_ends_the_question_and_the_guessing(show):
+    page = show(start={"play": False, "panes": [{"experiment": "uniform", "knobs": {}}]})
+    page.get_by_role("combobox", name="Norm, restarts").select_option("none")
+    expect(pane(page).locator(".twist-lab-question")).to_be_hidden()
+    page.locator('canvas[data-picture="plane"]').click()
+    assert page.evaluate("() => view.panes[0].guess") is None
+
+
+def test_a_step_that_starts_two_questions_is_one_step_in_both(show):
+    asked = [{"experiment": name, "knobs": {}} for name in ("uniform", "healthy")]
+    page = show(start={"play": False, "panes": asked})
+    page.get_by_role("button", name="Step ›").click()
+    settle(page)
+    assert page.evaluate("() => view.panes.map(({ bench }) => [bench.step, bench.state])") == [[1, "paused"]] * 2
+
+
+def test_other_points_are_no_longer_the_experiment_that_brought_its_own(show):
+    page = show(start={"play": False, "panes": [{"experiment": "inconsistent", "knobs": {}}]})
+    page.get_by_role("combobox", name="Data").select_option("moons")
+    state = page.evaluate("() => view.state()")
+    assert state["data"] == "moons" and not state["panes"][0].get("experiment")
+    assert state["panes"][0]["knobs"] == {"objective.consistency_weight": 0, "views.strength": 2}
 
 
 def test_two_panes_from_one_seed_are_the_same_until_a_knob_is_turned(show):
@@ -356,6 +401,14 @@ def test_points_are_drawn_with_the_pointer_and_learned(show):
     page = show(start={"play": False})
     page.get_by_role("combobox", name="Data").select_option("drawn")
     expect(pane(page).locator(".twist-lab-big").first).to_contain_text("Draw some points")
+    canvas = page.locator('canvas[data-picture="regions"]')
+    canvas.press("Space")
+    expect(pane(page).locator(".twist-lab-big").first).to_contain_text("One point is drawn")
+    page.evaluate("""() => { // faster than they are shown
+        const canvas = document.querySelector('canvas[data-picture="regions"]');
+        for (let k = 0; k < 3; k++) canvas.dispatchEvent(new KeyboardEvent('keydown', { key: ' ' }));
+    }""")
+    assert page.evaluate("() => view.panes[0].bench.drawn.length") == 8
     box = page.locator('canvas[data-picture="regions"]').bounding_box()
     for x, y in ((0.25, 0.3), (0.75, 0.3), (0.5, 0.8)):
         page.mouse.move(box["x"] + x * box["width"], box["y"] + y * box["height"])

@@ -312,6 +312,7 @@ def test_the_toy_trains_from_disk_and_its_address_holds_what_is_set_up(open_page
     for odd in (
         "data=nonsense",
         "data=drawn",
+        "hide=constructor,__proto__",
         "data=digits&experiment=nonsense",
         "classes=12&batch=600&temperature=0.05",
     ):
@@ -362,6 +363,10 @@ def test_what_a_link_says_is_what_was_set_up(share):
     assert found == state
     assert share.evaluate("labToHash({ panes: [{ knobs: {} }, { knobs: {} }] })") == "#panes=2"
     assert share.evaluate("labFromHash('#panes=2').panes.length") == 2
+    assert share.evaluate("[2147483647, 2147483648].map((seed) => labFromHash(labToHash({ seed })).seed ?? null)") == [
+        2147483647,  # the largest that the lab takes
+        None,
+    ]
     assert share.evaluate("labToHash({ panes: [{ knobs: {} }] })") == ""
 
 

@@ -30,6 +30,7 @@
  * @property {Record<string, any>} knobs
  * @property {Record<string, any>} defaults  the healthy setting
  * @property {LabTurn[]} turns
+ * @property {LabTurn | null} [undoable]  the one that undo takes back, where it may be another than the last
  * @property {PlaneTrail} trail
  * @property {LabFrame | null} frame
  * @property {LabWords | null} verdict
@@ -83,7 +84,8 @@ class LabView {
   /** @param {HTMLElement} el  @param {LabOptions} options */
   constructor(el, options) {
     this.options = options;
-    this.hidden = new Set((options.hide ?? []).flatMap((name) => [name, ...(LAB_HIDEABLE[name] ?? [])]));
+    this.hidden = new Set((options.hide ?? []).flatMap((name) =>
+      [name, ...(Object.hasOwn(LAB_HIDEABLE, name) ? LAB_HIDEABLE[name] : [])]));
     const start = options.start ?? {};
     const kinds = options.benches;
     const data = start.data === "toy" || !start.data ? (kinds.toy ? "blobs" : "digits") : start.data;
@@ -161,7 +163,7 @@ class LabView {
       showArrows: (shown) => this.showArrows(shown),
     }, this.hidden);
     pane.quiz = new LabQuiz(pane, Object.keys(LAB_EXPECTATIONS), () => this.#begin(pane));
-    pane.experiment = state.experiment ?? "";
+    pane.experiment = this.named(state.experiment)?.name ?? "";
     bench.setSpeed?.(LAB_TOY_SPEEDS[this.speed ?? "normal"]);
     this.panes.push(pane);
     this.grid.append(pane.node);
@@ -199,7 +201,6 @@ class LabView {
       first.bench.restart();
     } else {
       this.panes.pop()?.release();
-      this.active = this.panes[0];
     }
     this.held = null;
     this.active = this.panes[this.panes.length - 1];
@@ -250,13 +251,10 @@ class LabView {
   }
 
   step() {
+    for (const pane of this.panes) pane.quiz.begin();
     this.pause();
     this.showArrows(true);
-    for (const pane of this.panes) {
-      pane.quiz.begin();
-      pane.bench.pause();
-      pane.bench.stepOnce();
-    }
+    for (const pane of this.panes) pane.bench.stepOnce();
   }
 
   stepBack() {
@@ -304,8 +302,7 @@ class LabView {
   }
 
   restart(/** @type {LabPane} */ pane, /** @type {Record<string, any>} */ changes) {
-    pane.guess = null;
-    pane.quiz.end();
+    this.#unask(pane);
     const playing = this.playing;
     pane.bench.restart(changes, pane.experiment);
     const twin = pane.twin;
@@ -348,6 +345,13 @@ class LabView {
     pane.refresh();
   }
 
+  /** Nothing is asked of it any more. */
+  #unask(pane) {
+    pane.guess = null;
+    pane.quiz.end();
+    pane.plane.picture.pick(false);
+  }
+
   #begin(pane) {
     pane.plane.picture.pick(false);
     if (!this.panes.some(({ quiz }) => quiz.asking)) this.#go();
@@ -360,17 +364,20 @@ class LabView {
     if (other) {
       this.pause();
       this.panes.forEach((pane, k) => {
-        pane.guess = null;
-        pane.quiz.end();
+        this.#unask(pane);
         pane.attach(this.#make(k, { experiment: pane.experiment }));
         pane.bench.setSpeed?.(LAB_TOY_SPEEDS[this.speed]);
       });
     } else {
       const playing = this.playing;
-      this.panes.forEach(({ bench }) => bench.restart({ "data.source": data }));
+      for (const pane of this.panes) { // with other points it is not the experiment that brought its own
+        if ((this.named(pane.experiment)?.toy["data.source"] ?? data) !== data) pane.experiment = "";
+        pane.bench.restart({ "data.source": data });
+      }
       if (playing && data !== "drawn") this.#go();
     }
     if (other) {
+      if (this.speed === "fast" && !this.active.bench.setSpeed) this.setSpeed(this.controls.speed.value = "normal");
       this.#go();
       this.options.model?.set("data", this.kind);
       this.options.model?.save_changes();
@@ -386,7 +393,7 @@ class LabView {
   draw(/** @type {number[]} */ points) {
     this.points = points;
     this.#guard(() => this.panes.forEach(({ bench }) => bench.setPoints(points)));
-    if (points.length >= 40) this.#go();
+    if (points.length >= 40 && !this.panes.some(({ quiz }) => quiz.asking)) this.#go();
   }
 
   showArrows(/** @type {boolean} */ shown) {
@@ -420,10 +427,11 @@ class LabView {
     for (const pane of this.panes) {
       pane.node.classList.toggle("twist-lab-active", pane === active && this.panes.length > 1);
     }
-    this.controls.show({ playing: this.playing, canBack: Boolean(active.bench.stepBack),
-      canFast: Boolean(active.bench.setSpeed), turn: active.bench.turns[active.bench.turns.length - 1] ?? null,
-      letter: active.letter, arrows: this.arrows, beside: this.panes.length > 1,
-      data: active.bench.knobs["data.source"] ?? this.data, seed: this.seed });
+    const { turns, undoable, stepBack, setSpeed } = active.bench;
+    const last = turns[turns.length - 1] ?? null;
+    this.controls.show({ playing: this.playing, canBack: Boolean(stepBack), canFast: Boolean(setSpeed), last,
+      undoable: undoable === undefined ? last : undoable, letter: active.letter, arrows: this.arrows,
+      beside: this.panes.length > 1, data: active.bench.knobs["data.source"] ?? this.data, seed: this.seed });
     this.experiments.show(active.experiment, active.letter);
   }
 

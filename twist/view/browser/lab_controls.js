@@ -19,7 +19,7 @@ const LAB_REVEAL_MS = 1500; // so long must the verdict be what the experiment s
 class LabControls {
   /** @param {any} on  what the buttons do, by name  @param {Set<string>} hidden */
   constructor(on, hidden) {
-    this.on = on;
+    this.hidden = hidden;
     const button = (name, text, title) => {
       const node = make("button", { type: "button", class: `twist-lab-${name}`, text, title,
         onclick: () => on[name]() });
@@ -45,8 +45,11 @@ class LabControls {
     this.data.hidden = hidden.has("data");
     this.seed = make("input", { type: "number", min: 0, max: 2 ** 31 - 1, step: 1, value: 0, "aria-label": "Seed",
       title: "Seed of weights, order and views; another seed is another run of the same recipe.",
-      "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation(), onchange: () =>
-      on.seed(clamp(Math.round(Number(this.seed.value)) || 0, 0, 2 ** 31 - 1)) });
+      "data-lm-suppress-shortcuts": "true", onkeydown: (event) => event.stopPropagation(), onchange: () => {
+        const seed = clamp(Math.round(Number(this.seed.value)) || 0, 0, 2 ** 31 - 1);
+        this.seed.value = String(seed);
+        on.seed(seed);
+      } });
     const seed = make("label", { class: "twist-lab-seed", title: this.seed.title }, "seed ", this.seed);
     seed.hidden = hidden.has("seed");
     this.beside = make("button", { type: "button", class: "twist-lab-toggle", "aria-pressed": "false", text:
@@ -72,16 +75,18 @@ class LabControls {
   }
 
   /** Show what can be done now. */
-  show({ playing, canBack, canFast, turn, letter, arrows, beside, data, seed }) {
+  show({ playing, canBack, canFast, last, undoable, letter, arrows, beside, data, seed }) {
     const text = playing ? "❚❚ Pause" : "▶ Play";
     if (this.play.textContent !== text) this.play.textContent = text;
     this.play.title = playing ? "Hold all panes" : "Train on, in all panes";
-    this.back.hidden ||= !canBack;
+    this.back.hidden = this.hidden.has("back") || !canBack;
     for (const option of this.speed.options) if (option.value === "fast") option.hidden = option.disabled = !canFast;
-    const what = turn ? `${labTurnWords(turn)}${letter ? ` (${letter})` : ""}` : "no knob was turned";
-    this.undo.disabled = this.rewind.disabled = !turn;
-    this.undo.title = turn ? `Turn back from now on: ${what}` : `Nothing to undo: ${what}`;
-    this.rewind.title = turn ? `Be where it was before: ${what}` : `Nothing to rewind to: ${what}`;
+    for (const [button, turn, does] of [[this.undo, undoable, "Turn back from now on"],
+      [this.rewind, last, "Be where it was before"]]) {
+      button.disabled = !turn;
+      button.title = `${does}: ${turn ? `${labTurnWords(turn)}${letter ? ` (${letter})` : ""}`
+        : last ? "every turn is taken back" : "no knob was turned"}`;
+    }
     this.arrows.setAttribute("aria-pressed", String(arrows));
     this.beside.setAttribute("aria-pressed", String(beside));
     if (document.activeElement !== this.data) this.data.value = data;

@@ -127,7 +127,10 @@ class LabKnobs {
       if (!(field in values)) continue;
       // What a hand set here stays until the experiment has heard of it.
       const { held } = this;
-      if (held?.field === field && values[field] !== held.value && performance.now() < held.until) continue;
+      if (held?.field === field) {
+        if (values[field] !== held.value && performance.now() < held.until) continue;
+        this.held = null;
+      }
       this.values[field] = values[field];
       this.#write(field, values[field]);
     }

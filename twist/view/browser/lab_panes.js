@@ -58,12 +58,12 @@ class LabPane {
     this.cure = make("span", { class: "twist-lab-cure" });
     this.spoken = make("p", { class: "twist-spoken", "aria-live": "polite" });
     this.message = make("p", { class: "twist-lab-message", role: "status" });
-    this.answer = make("p", { class: "twist-lab-answer" });
+    this.answer = make("p", { class: "twist-lab-answer", "aria-live": "polite" });
     this.step = make("span", { class: "twist-lab-at" });
     this.words = make("div", { class: "twist-lab-words" },
       make("p", { class: "twist-lab-big" }, this.sign, this.title, " ", this.sentence),
       make("p", { class: "twist-lab-more" }, this.why, " ", this.cure), this.answer);
-    this.question = make("div", { class: "twist-lab-question" });
+    this.question = make("div", { class: "twist-lab-question", "aria-live": "polite" });
     this.reveal = make("button", { type: "button", class: "twist-lab-reveal", text: "Show the answer" });
     this.headline = make("div", { class: "twist-lab-headline" }, this.badge, this.words, this.question,
       make("div", { class: "twist-lab-side" }, this.step, this.reveal));
@@ -160,8 +160,8 @@ class LabPane {
       batchSize: frame.batchSize, trail: bench.trail, letter: this.letter,
       marks: bench.turns.map((turn) => ({ step: turn.step, words: labTurnWords(turn) })), guess: this.guess,
       ghost: theirs && { trail: theirs.trail, letter: twin?.letter ?? "" } });
-    this.#caption(this.plane, `I, the height above the diagonal, is what a class tells about a ${this.noun}. ◇: a ` +
-      `turned knob.${frame.finalNorm === "none" ? "" : " Hatched: out of reach behind the norm."}`);
+    this.#caption(this.plane, `I, the height above the diagonal, is what a class tells about its ${this.noun}s. ◇: ` +
+      `a turned knob.${frame.finalNorm === "none" ? "" : " Hatched: out of reach behind the norm."}`);
   }
 
   #showSimplex() {

@@ -306,8 +306,15 @@ class LabRegions extends LabPicture {
 
   #end() {
     if (!this.stroke) return;
-    const points = [...(this.scene?.points ?? []), ...this.stroke];
+    this.#put(this.stroke);
     this.stroke = null;
+  }
+
+  /** More points; kept here at once, the next may come before they are shown. */
+  #put(/** @type {number[]} */ more) {
+    if (!this.scene) return;
+    const points = [...this.scene.points, ...more];
+    this.scene = { ...this.scene, points: Float32Array.from(points) };
     this.on.drawn?.(points);
   }
 
@@ -316,7 +323,7 @@ class LabRegions extends LabPicture {
     if (this.scene?.drawing && (move || event.key === " ")) {
       const [x, y] = this.cursor ?? [0, 0];
       if (move) this.cursor = [x + 0.1 * move[0], y + 0.1 * move[1]].map((at) => clamp(at, -LAB_RANGE, LAB_RANGE));
-      else this.on.drawn?.([...this.scene.points, x, y]);
+      else this.#put([x, y]);
       this.draw();
     } else if (move) this.#step(move);
     else if (event.key === "Enter" && this.at >= 0) this.on.choose?.(this.at);

@@ -10,8 +10,7 @@
  * @typedef {{experiment?: string, knobs: Record<string, number | string>}} SharedPane  Knobs by field name, those that
  *   differ from the experiment's.
  * @typedef {{data?: string, seed?: number, hide: string[], points?: number[][], panes: SharedPane[]}} SharedLab  `hide`
- *   names controls that are left away; `points` are those drawn by hand, [x, y] within
- *   -2..2.
+ *   names controls that are left away; `points` are those drawn by hand, [x, y] within -2..2.
  */
 
 /** Word in the link -> knob, and what it may be: what the toy can be set to. */
@@ -66,7 +65,7 @@ function labFromHash(/** @type {string} */ hash) {
     } else if (word === "experiment" && LAB_NAME.test(value)) pane(k).experiment = value;
     else if (second) continue;
     else if (word === "data" && LAB_NAME.test(value)) found.data = value;
-    else if (word === "seed" && /^\d{1,9}$/.test(value)) found.seed = Number(value);
+    else if (word === "seed" && /^\d{1,10}$/.test(value) && Number(value) < 2 ** 31) found.seed = Number(value);
     else if (word === "panes" && value === "2") pane(1);
     else if (word === "hide") found.hide = value.split(",").filter((name) => LAB_NAME.test(name)).slice(0, 40);
     else if (word === "points") {

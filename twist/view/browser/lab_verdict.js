@@ -51,6 +51,7 @@ function judgeFacts(frame, trail, knobs) {
     stability: frame.stability ?? NaN, information: diversity - sharpness,
     start: start.length ? judgeMedian(start) : NaN, best: Math.min(cap, top - floor),
     perplexity: Math.exp(diversity), largest: judgeLargest(frame), empty: judgeEmpty(frame),
+    onePlace: judgeOnePlace(frame.points),
     finite: [frame.consistency, frame.sharpness, frame.diversity].every(Number.isFinite),
   };
 }
@@ -77,6 +78,14 @@ function judgeEmpty(frame) {
     used.add(best - row * C);
   }
   return used.size ? C - used.size : 0;
+}
+
+/** Whether all points of the toy lie within less than what a view changes. */
+function judgeOnePlace(points) {
+  if (!points?.length) return false;
+  let reach = 0;
+  for (let k = 0; k < points.length; k++) reach = Math.max(reach, Math.abs(points[k] - points[k % 2]));
+  return reach < 0.02;
 }
 
 function judgeMedian(/** @type {number[]} */ values) {
@@ -121,6 +130,10 @@ function judgeUniform(facts) {
   const close = judgeWeight(facts, "consistency");
   const of = { kind: "uniform collapse", title: "Uniform collapse", sentence, ...judgeIdle(facts) };
   if (of.why) return of;
+  if (facts.onePlace) {
+    return { ...of, why: "All points lie in one place: there is nothing to tell them apart by.",
+      cure: "Draw points in other places, too." };
+  }
   if (sharp === 0 && diverse === 0) {
     return { ...of, why: "Only agreement is asked for, and any answer that is the same for all agrees with itself.",
       cure: "Raise sharpness and diversity to 1, and restart." };

@@ -25,6 +25,7 @@ class Lesson {
     this.range = { first: Math.min(moments[0], last), last, moments: all };
     this.step = this.range.first;
     this.playing = false;
+    this.ticking = 0;
     this.hovered = this.chosen = -1;
     this.labels = true;
     this.shared = this.images.length < 2; // one image is one row in both runs
@@ -139,14 +140,16 @@ class Lesson {
       if (this.step >= this.range.last) this.step = this.range.first;
       let before = performance.now();
       const tick = (now) => {
-        if (!this.playing || this.released) return;
-        this.#advance(Math.min(100, now - before));
+        this.ticking = requestAnimationFrame(tick);
+        this.#advance(Math.min(100, Math.max(0, now - before)));
         before = now;
-        requestAnimationFrame(tick);
       };
       this.held = 0;
-      requestAnimationFrame(tick);
-    } else this.#write();
+      this.ticking = requestAnimationFrame(tick);
+    } else {
+      cancelAnimationFrame(this.ticking);
+      this.#write();
+    }
     this.redraw();
   }
 
@@ -282,7 +285,7 @@ class Lesson {
   }
 
   release() {
-    this.released = true;
+    cancelAnimationFrame(this.ticking);
     this.redraw.cancel();
     this.channel.abort();
     this.time.release();
@@ -316,7 +319,7 @@ class LessonPane {
       this.simplex = new LabSimplex(simplexCanvas, { hover: (row) => on.hover(row, run),
         choose: (row) => on.choose(row, run), describe: (row) => this.describe(row) });
       pictures.push(make("figure", {}, simplexCanvas, this.caption = make("figcaption", { class: "twist-caption",
-        text: labSimplexCaption(run.num_classes, "image").replace("a image", "an image") })));
+        text: labSimplexCaption(run.num_classes, "image") })));
     } else {
       pictures.push(make("p", { class: "twist-note lesson-none",
         text: "This run kept no snapshot and no outputs of its images: only its way is shown." }));

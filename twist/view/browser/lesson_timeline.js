@@ -16,7 +16,6 @@ class LessonTimeline {
    * @param {{go: (step: number) => void, play: (on: boolean) => void}} on
    */
   constructor(runs, range, on) {
-    Object.assign(this, { runs, range, on });
     this.runs = runs;
     this.range = range;
     this.on = on;
@@ -95,7 +94,8 @@ class LessonTimeline {
     this.strip.setPointerCapture(event.pointerId);
     to(event);
     this.strip.addEventListener("pointermove", to);
-    this.strip.addEventListener("pointerup", () => this.strip.removeEventListener("pointermove", to), { once: true });
+    this.strip.addEventListener("lostpointercapture", () => this.strip.removeEventListener("pointermove", to),
+      { once: true }); // also when the browser takes the pointer away
   }
 
   /** Show a step. */

@@ -86,7 +86,10 @@ class ToyBench {
   }
 
   get message() {
-    if (!this.data) return "Draw some points: a click puts one, a drag many.";
+    if (!this.data) {
+      return this.drawn.length ? "One point is drawn: draw another, or many with a drag."
+        : "Draw some points: a click puts one, a drag many.";
+    }
     if (this.state === "failed") return this.problem;
     if (this.state === "running") return "Training in this page.";
     return this.step ? `Paused after step ${this.step}.` : "Ready: press play.";
@@ -310,11 +313,15 @@ class ToyBench {
     this.#changed();
   }
 
+  /** The turn that `undo` takes back, or null. */
+  get undoable() {
+    return this.turns[this.turns.length - 1 - 2 * this.undone] ?? null; // each turn back is a turn, too
+  }
+
   /** Take the last turn back from now on: what it did meanwhile stays, the knobs are as before it. */
   undo() {
-    const wanted = this.turns.length - 1 - 2 * this.undone; // each turn back is a turn, too
-    if (wanted < 0) return;
-    const { before, step } = this.turns[wanted], undone = this.undone;
+    if (!this.undoable) return;
+    const { before, step } = this.undoable, undone = this.undone;
     if (step === this.step && undone === 0) {
       this.turns = this.turns.slice(0, -1);
       Object.assign(this.knobs, before);
