@@ -269,6 +269,26 @@ def test_a_turned_knob_is_asked_of_the_run_and_said_when_it_acted(trainers, pane
     until(lambda: "no knob was turned" in pane.lane.state["problem"])
 
 
+def test_a_turn_that_could_not_be_taken_back_still_can_be(trainers, pane, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Run, "turn", lambda run, **changes: asked.append(changes))
+    pane.lane.ask("open")
+    until(lambda: trainers)
+    trainers[0].take_step()
+    until(lambda: pane.is_in("running"))
+    pane.lane.ask("turn", changes={"objective.sharpness_weight": 0})
+    until(lambda: asked)
+    trainers[0].state = "STOPPED"
+    pane.lane.ask("undo")
+    until(lambda: "does not train now" in pane.lane.state["problem"])
+    trainers[0].state = "RUNNING"
+    pane.lane.ask("undo")
+    until(lambda: len(asked) == 2)
+    assert asked[1] == {"objective__sharpness_weight": 1.0}
+    pane.lane.ask("undo")
+    until(lambda: "nothing to take back" in pane.lane.state["problem"])
+
+
 def test_a_folder_that_was_deleted_is_told_with_what_to_do(trainers, pane):
     pane.lane.ask("open")
     until(lambda: trainers)

@@ -376,7 +376,9 @@ class Run:
         self._require_living("stepped")
         return self.request("steps", count=count)
 
-    def rewind(self, step: int, *, hold: bool = False, timeout_s: float = 120.0) -> int:
+    def rewind(
+        self, step: int, *, hold: bool = False, timeout_s: float = 120.0, max_minutes: float | None = None
+    ) -> int:
         """Go back to a step and on from there, without the knobs that were turned at that step or later.
 
         What is newer than the newest checkpoint at or before that step is lost for good; the steps between the two are
@@ -390,6 +392,8 @@ class Run:
             Whether it waits when it is there; `proceed` goes on.
         timeout_s
             Longest wait for the trainer to end.
+        max_minutes
+            As of `resume`.
 
         Returns
         -------
@@ -399,8 +403,10 @@ class Run:
         Raises
         ------
         ConfigError
-            When the run has not come that far, or keeps no checkpoint at or before that step: says which it keeps.
+            When the run has not come that far, or keeps no checkpoint at or before that step: says which it keeps; and
+            when the minutes are none.
         """
+        check_minutes(max_minutes)
         threads = threads_of(self.path)
         checkpoint_before(self.path, step)
         if self.status.alive:
@@ -408,7 +414,7 @@ class Run:
             self._wait_for(lambda status: not status.alive, timeout_s)
         self.wait_until_free()
         chosen = rewind_record(self.path, step, hold=hold)
-        start(self.path, threads=threads)
+        start(self.path, threads=threads, max_minutes=max_minutes)
         return chosen
 
     def replay(self, name: str | None = None, *, until: int | None = None) -> Run:

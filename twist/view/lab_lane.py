@@ -24,7 +24,7 @@ from twist.runs.turns import Turn, check_turn
 from twist.runs.verdict import verdict
 from twist.view.lab_frames import Frames
 from twist.view.lab_knobs import FROM_THE_START, as_fields, as_knobs, check_knobs, knobs_of, recipe_of
-from twist.view.lab_runs import check_kept_name, keep_run, launch_in_lab, resume_in_lab
+from twist.view.lab_runs import check_kept_name, keep_run, launch_in_lab, resume_in_lab, rewind_in_lab
 from twist.view.lab_words import CLOSED, STARTING, UNSEEN, UNSEEN_LONG, at_rest, living_state, verdict_words
 
 #: Seconds between two looks: at a run that trains and is seen, at one that rests, and while no page can be seen.
@@ -100,7 +100,7 @@ class Lane:
         self._status_at, self._unseen_since = 0.0, 0.0
         self._waits = ""  # held or stopped by us, because nobody looks
         self._gestures: list[Turn] = []  # turned by hand: from what to what, at which step of ours
-        self._gesture_at, self._undoing = 0.0, False
+        self._gesture_at = 0.0
         self._keep_as, self._left = "", False
         self._starting = STARTING
 
@@ -242,12 +242,13 @@ class Lane:
 
     def _show(self, run: Run) -> None:
         self.run = run
-        self.runs.append(run)
+        earlier = [each.path for each in self.runs if (each.path / "run.json").is_file()]
+        self.runs = [*map(Run, earlier), run]  # new handles: what the old ones have read is let go
         self._frames = Frames(RunRecord(run.path))
         self._status, self._status_at = None, 0.0
         self._say(run=run.name)
 
-    def _turn(self, changes: Mapping[str, Any]) -> None:
+    def _turn(self, changes: Mapping[str, Any], *, undoes: bool = False) -> None:
         """Turn knobs: those that act from the start begin anew, the others act at the next step."""
         if any(name in FROM_THE_START for name in changes):
             self._restart(changes)
@@ -256,31 +257,33 @@ class Lane:
         if self.run is None or frames is None:
             self.knobs = check_knobs({**self.knobs, **changes})
             return
-        check_turn(frames.recipe, as_fields(changes, frames.recipe))
+        fields = as_fields(changes, frames.recipe)
+        check_turn(frames.recipe, fields)
         before = {name: self.knobs.get(name) for name in changes}
         if not self._living():  # it acts when the run goes on: there is no process to tell
             raise ConfigError(f"{self.run.name} does not train now: press play, then turn the knob")
+        self.run.turn(**{name.replace(".", "__"): value for name, value in fields.items()})
+        self.knobs = {**self.knobs, **changes}
+        if not undoes:
+            self._note_gesture(Turn(max(0, frames.step), dict(changes), before))
+
+    def _note_gesture(self, turn: Turn) -> None:
+        """Keep what a hand turned, so that it can be taken back; what a hand drags is one turn."""
         now = time.monotonic()
         dragged = now - self._gesture_at < _ONE_GESTURE_S and self._gestures
-        if dragged and set(self._gestures[-1].changes) == set(changes):
-            self._gestures[-1].changes.update(changes)
-        elif not self._undoing:
-            self._gestures.append(Turn(max(0, frames.step), dict(changes), before))
+        if dragged and set(self._gestures[-1].changes) == set(turn.changes):
+            self._gestures[-1].changes.update(turn.changes)
+        else:
+            self._gestures.append(turn)
         self._gesture_at = now
-        self.knobs = {**self.knobs, **changes}
-        fields = as_fields(changes, frames.recipe)
-        self.run.turn(**{name.replace(".", "__"): value for name, value in fields.items()})
 
     def _undo(self) -> None:
         """Turn the last knob back."""
         if not self._gestures:
             raise ConfigError("no knob was turned in this run: there is nothing to take back")
-        last = self._gestures.pop()
-        self._undoing = True
-        try:
-            self._turn(last.before)
-        finally:
-            self._undoing, self._gesture_at = False, 0.0
+        self._turn(self._gestures[-1].before, undoes=True)
+        self._gestures.pop()
+        self._gesture_at = 0.0  # the next turn is one of its own
 
     def _rewind(self) -> None:
         """Go back to where the last knob was turned, as if it had not been."""
@@ -291,7 +294,7 @@ class Lane:
         step = min(turned, default=last.step)
         self._starting = f"Going back to step {step:,}, where the knob was turned …"
         self._say(state="starting", message=self._starting)
-        self.run.rewind(step, hold=True)
+        rewind_in_lab(self.run, step)
         self._gestures.pop()
         self.knobs = {**self.knobs, **last.before}
 

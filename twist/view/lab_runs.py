@@ -35,6 +35,11 @@ def resume_in_lab(run: Run) -> None:
     start(run.path, threads=1, max_minutes=LONGEST_MINUTES)
 
 
+def rewind_in_lab(run: Run, step: int) -> None:
+    """Take a run of the lab back to a step, at which it waits."""
+    run.rewind(step, hold=True, max_minutes=LONGEST_MINUTES)
+
+
 def unnamed_runs(root: Path | None = None) -> list[Path]:
     """Folders of runs that a lab started and nobody named or tagged, oldest first."""
     return [
