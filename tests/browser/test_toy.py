@@ -476,6 +476,7 @@ def frame_of(**other) -> dict[str, Any]:
     ("kind", "level", "frame", "knobs", "start"),
     [
         ("healthy", "good", frame_of(), {}, 0.1),
+        ("healthy", "open", frame_of(agreement=0.66, consistency=1.5), {}, 0.1),
         ("too early to say", "open", frame_of(step=60), {}, 0.1),
         ("not finite", "bad", frame_of(sharpness=None), {}, 0.1),
         ("uniform collapse", "bad", frame_of(sharpness=1.0985, diversity=1.0986), {}, 0.1),
@@ -524,7 +525,7 @@ FLAT = {"sharpness": 1.0985, "diversity": 1.0986}
         (frame_of(), OFF, "All three weights are 0", "pulls"),
         (frame_of(**FLAT), OFF | {"objective.diversity_weight": 1}, "flat answers use all classes", "views"),
         (frame_of(agreement=0.6), {"objective.consistency_weight": 0}, "begin to fall apart", "too alike"),
-        (frame_of(temperature=2, sharpness=0.963), {}, "lower the temperature", "pulls"),
+        (frame_of(temperature=2, sharpness=0.963), {}, "no more than 0.14 of log C = 1.10 nats", "pulls"),
         (frame_of(temperature=3, sharpness=1.036), {}, "lower the temperature", "no learning"),
         (
             frame_of(probs=[0.9, 0.1, 0, 0.1, 0.8, 0.1], visited=[4, 4], count=2),

@@ -219,9 +219,11 @@ class LabPlane extends LabPicture {
     const small = { color: inks.quiet, size: 11, halo: inks.paper };
     const roomy = this.width >= 300;
     const best = edge[0][0];
-    labWrite(pen, "healthy", Math.max(this.#x(0), this.#x(best) - 22), this.#y(top) - 8, name);
-    labWrite(pen, roomy ? "uniform collapse" : "uniform", this.width - this.frame.right, this.#y(top) - 8,
-      { ...name, align: "right" });
+    const flat = roomy ? "uniform collapse" : "uniform";
+    pen.font = `600 12px ${LAB_FONT}`;
+    const until = this.width - this.frame.right - pen.measureText(`healthy   ${flat}`).width; // both side by side
+    labWrite(pen, "healthy", Math.max(this.#x(0), Math.min(until, this.#x(best) - 22)), this.#y(top) - 8, name);
+    labWrite(pen, flat, this.width - this.frame.right, this.#y(top) - 8, { ...name, align: "right" });
     const low = this.#y(0) - (scene?.finalNorm === "none" ? 10 : 22);
     const start = this.#x(0.2 * top);
     labWrite(pen, roomy ? "one-class collapse" : "one class", start, low, name);

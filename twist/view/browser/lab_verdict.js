@@ -270,12 +270,15 @@ function judgeHealthy(facts) {
   const floor = facts.floor < 0.01 ? ""
     : ` (behind the norm no lower than ${facts.floor.toFixed(2)} with classes evenly used)`;
   const some = facts.empty < 1 ? "" : ` ${facts.empty === 1 ? "One class is" : `${facts.empty} classes are`} empty.`;
-  return { kind: "healthy", title: "Healthy so far", level: "good",
+  const apart = facts.consistency > 1; // the plane does not show it
+  const milder = judgeWeight(facts, "consistency") < 1 ? "Raise consistency to 1."
+    : "Make the views milder, or raise consistency.";
+  return { kind: "healthy", title: "Healthy so far", level: apart ? "open" : "good",
     sentence: `The classes hold ${facts.information.toFixed(2)} of at most ${judgeNats(facts.best)} about the ` +
       `samples (${judgeShare(share)}): ${facts.perplexity.toFixed(1)} of ${facts.C} classes are in use, views agree ` +
       `in ${judgeShare(facts.agreement)} of the cases, and a sample's entropy is ${judgeNats(facts.sharpness)}` +
       `${floor}.${some}`,
-    why: judgeWhyHealthy(facts), cure: "" };
+    why: judgeWhyHealthy(facts), cure: apart ? milder : "" };
 }
 
 /** Why it is healthy, or still is: a term that is off, or a knob that leaves little to learn, is worth a word. */
@@ -297,8 +300,11 @@ function judgeWhyHealthy(facts) {
     return "Diversity has weight 0, and yet what is learned stays: no slope leads away from sure, consistent " +
       "classes. Restart to see what diversity prevents.";
   }
+  if (facts.consistency > 1) {
+    return `Two views of a sample are ${judgeNats(facts.consistency)} apart: they begin to disagree.`;
+  }
   if (facts.best < 0.6 * facts.cap) {
-    return `At temperature ${facts.temperature} the norm leaves no more than that of log C = ` +
+    return `At temperature ${facts.temperature} the norm leaves no more than ${facts.best.toFixed(2)} of log C = ` +
       `${judgeNats(Math.log(facts.C))}: lower the temperature, and samples can be surer.`;
   }
   return "Consistency pulls the two views together, sharpness the samples into corners, diversity the classes apart.";
