@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from twist.lecture.exploring import noise, small_map, spread, tight_and_wide
+from twist.lecture.exploring import REAL, four_maps, noise, small_map, spread, tight_and_wide
 from twist.lecture.norm_before_softmax import first_batch
 from twist.lecture.per_sample_entropy import PLANTED, planted_digits
 from twist.lecture.pictures import image_strip, middle, small_maps
@@ -68,6 +68,13 @@ def test_few_neighbors_make_clumps_of_noise():
 
     assert clumps(small_map(noise(), neighbors=5)) > 20
     assert clumps(small_map(noise(), neighbors=5)) > 2 * clumps(small_map(noise(), neighbors=100))
+
+
+def test_of_four_maps_one_is_of_the_features_and_a_notebook_does_not_say_which():
+    features = noise(directions=8, seed=5)
+    maps = four_maps(features)
+    same = [letter for letter, places in maps.items() if np.array_equal(places, small_map(features))]
+    assert list(maps) == list("ABCD") and same == [REAL]
 
 
 def test_a_strip_has_an_image_and_a_line_for_each_and_text_stays_text():

@@ -42,6 +42,21 @@ def noise(count: int = 600, directions: int = 3, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(size=(count, directions)).astype(np.float32)
 
 
+def four_maps(features: np.ndarray, *, seed: int = 0) -> dict[str, np.ndarray]:
+    """Four small maps by letter: that of the features is `REAL`, the others are of `noise`.
+
+    Parameters
+    ----------
+    features
+        ``[M, D]``.
+    seed
+        Of the start of each map; the numbers stay the same.
+    """
+    rows = {"A": noise(), "B": noise(directions=128, seed=1), REAL: features, "D": noise(seed=2)}
+    neighbors = {"A": 5, "B": 4, REAL: 15, "D": 15}
+    return {letter: small_map(rows[letter], neighbors=neighbors[letter], seed=seed) for letter in sorted(rows)}
+
+
 def tight_and_wide(each: int = 300) -> np.ndarray:
     """Two groups in ten directions, the first ``each`` rows tight, the others ten times as wide."""
     random = np.random.default_rng(0)
@@ -134,8 +149,8 @@ EXERCISES = (
             REAL,
             {letter: "There is nothing in it but random numbers." for letter in "ABCD" if letter != REAL},
         ),
-        hint="A group that is there stays together when the map is drawn again from another start, or with more "
-        "neighbors. Draw them again.",
+        hint="A group that is there stays together when the map is drawn again from another start. Draw them again: "
+        "`small_maps(four_maps(features, seed=1))`.",
         solution=f'answer = "{REAL}"',
         why="The other three show clumps, strings and bridges, made of nothing. Few neighbors make more of them; "
         "whoever wants to see groups will.",

@@ -88,7 +88,7 @@ EXERCISES = (
         "(network__final_norm), and less diversity (objective__diversity_weight).",
         solution='changes = {"network__num_classes": 30, "objective__diversity_weight": 0.3, "network__final_norm": '
         '"none"}\nanswer = twist.launch(small, name=f"{NAME}-thirty", exist_ok=True, **changes)\nanswer.wait()',
-        why="Images are sure, views agree, and two or so of thirty classes hold everything.",
+        why="Images are sure, views agree, and a few classes hold everything.",
         mistakes=("a run", 30),
     ),
 )
