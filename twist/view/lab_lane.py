@@ -350,7 +350,7 @@ class Lane:
         run, frames = self.run, self._frames
         if run is None or frames is None:
             return
-        if not run.path.is_dir():
+        if not (run.path / "run.json").is_file():  # a trainer may have made the folder again
             raise RecordError(gone(run.path))
         frames.record.poll()
         new = frames.look()

@@ -355,7 +355,10 @@ class LessonPane {
     if (this.simplex) {
       const { table } = this.lesson.imagesOf(run);
       const there = this.lesson.labels && table.labels?.length;
-      run.lay(Math.min(step, run.frames.steps.at(-1)));
+      const newest = run.frames.steps.at(-1);
+      run.lay(Math.min(step, newest));
+      const late = step > newest ? ` These are as of step ${count(newest)}: none were recorded later.` : "";
+      this.caption.textContent = labSimplexCaption(run.num_classes, "image") + late;
       this.simplex.show({ numClasses: run.num_classes, count: run.count, probs: run.probs, visited: run.seen,
         labels: there ? table.labels : null, labelNames: there ? table.label_names : null });
       const mine = this.lesson.shared || this.lesson.of === run;
