@@ -1,5 +1,6 @@
 """Knobs turned while a run trains act from the next step on, and a resume, a rewind and a replay turn them again."""
 
+import json
 import math
 import os
 import signal
@@ -18,15 +19,15 @@ from twist.learn.loop import Loop
 from twist.learn.outputs import LAG_STEPS, Outputs, _Sent
 from twist.learn.process import Requests
 from twist.runs.attempts import attempt_folder
-from twist.runs.config import ConfigError
+from twist.runs.config import ConfigError, Recipe
 from twist.runs.forking import prepare_fork
 from twist.runs.handle import Run
 from twist.runs.launcher import attach, launch, prepare
 from twist.runs.outputs import LiveOutputs, output_steps, read_outputs
-from twist.runs.record import RunRecord
+from twist.runs.record import RunRecord, RunWriter
 from twist.runs.rewinding import prepare_replay, rewind_record
 from twist.runs.store import write_json
-from twist.runs.turns import Turn, read_plan, recipe_at, turns_of
+from twist.runs.turns import Turn, check_turn, read_plan, recipe_at, turns_of
 
 detached = pytest.mark.skipif(os.name == "nt", reason="detached runs need POSIX processes")
 FLAT, BACK = {"objective.sharpness_weight": 0.0}, {"objective.sharpness_weight": 1.0}
@@ -176,6 +177,24 @@ def test_what_cannot_be_turned_is_refused_with_a_reason_and_changes_nothing(runs
     assert all(event["reason"] for event in answers)
     assert at_steps(asked) == []
     assert_equal_weights(plain, asked)
+
+
+def test_files_that_are_no_requests_end_no_training(tmp_path):
+    control = tmp_path / "control"
+    (control / "folder.json").mkdir(parents=True)
+    contents = [b"", b"\xff{", b"[1]", b'{"operation": "turn", "changes": ' + 20_000 * b"[", b'{"operation": ["turn"]}']
+    contents += [json.dumps({"operation": "turn", "id": "\ud800", "changes": {"\ud801": 1}}).encode(), 70_000 * b" "]
+    for number, content in enumerate(contents):
+        (control / f"{number}.json").write_bytes(content)
+    (tmp_path / "events").mkdir()
+    writer, told = RunWriter(tmp_path, 1), []
+    requests = Requests(tmp_path, supervisor=None, turn=lambda changes: check_turn(Recipe(), changes) is None)
+    writer_event = writer.event
+    writer.event = lambda kind, **fields: (told.append(fields), writer_event(kind, **fields))
+    requests.look(writer, 5)
+    writer.close()
+    assert len(told) == len(contents) and not any(fields["accepted"] for fields in told)
+    assert [path.name for path in control.iterdir()] == ["folder.json"]
 
 
 def test_a_value_that_is_there_already_is_no_turn(runs, tiny):

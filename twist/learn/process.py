@@ -86,7 +86,8 @@ class Requests:
             self.stop = self.out_of_time = True
         with contextlib.suppress(FileNotFoundError):
             for path in sorted(self.run.joinpath("control").glob("*.json")):
-                self._obey(path, writer, step)
+                if path.is_file():
+                    self._obey(path, writer, step)
 
     def _obey(self, path: Path, writer: RunWriter, step: int) -> None:
         request = read_json(path) if path.stat().st_size < LARGEST_REQUEST else {}

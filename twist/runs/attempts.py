@@ -28,7 +28,8 @@ def begin_attempt(path: Path) -> int:
     From here on the run's state is that of the new attempt. Requests that were meant for an earlier one are dropped.
     """
     for request in (path / "control").glob("*.json"):
-        request.unlink(missing_ok=True)
+        if request.is_file():
+            request.unlink(missing_ok=True)
     attempt = last_attempt(path) + 1
     attempt_folder(path, attempt).mkdir(parents=True)
     return attempt

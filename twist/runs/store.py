@@ -42,7 +42,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A small JSON file as a dictionary; empty when it is missing, torn or something else."""
     try:
         value = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):  # the last of brackets in brackets, which anybody may write
         return {}
     return value if isinstance(value, dict) else {}
 
