@@ -8,7 +8,7 @@ from loop import STEPS, assert_equal_weights, attempt
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from twist.learn import loop as loops
-from twist.learn import pixels, sweeps
+from twist.learn import pixels, sweeps, train
 from twist.learn.process import Requests
 from twist.learn.readings import Readings
 from twist.runs.attempts import attempt_folder
@@ -200,3 +200,18 @@ def test_images_a_second_are_those_of_the_steps_between_two_lines(runs, tiny, mo
     record.poll()
     rates = record.metrics()["train/images_per_s"].dropna()
     assert (rates > 0).all() and rates.max() <= 3 * 50
+
+
+def test_a_held_run_whose_folder_is_gone_ends(runs, tiny):
+    path = prepare("digits", name="gone", changes=tiny)
+    attempt_folder(path, 1).mkdir(parents=True, exist_ok=True)
+    requests = Requests(path, supervisor=None)
+
+    def hold(step, total, metrics):
+        if step == 3:
+            requests.hold = True
+            path.rename(path.with_name("elsewhere"))
+
+    outcome, _ = train._attempt(path, 1, requests, hold)
+    assert outcome["reason"] == "failed" and outcome["step"] == 3
+    assert "the folder of run gone is gone" in outcome["message"]

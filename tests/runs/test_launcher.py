@@ -117,7 +117,9 @@ def test_a_held_run_waits_in_memory_and_goes_on(running):
     running.checkpoint()
     wait_for(lambda: (running.record.poll(), running.record.last("checkpoint") or {})[1].get("step") == step)
     assert running.status.state == "HELD"
-    running.proceed()
+    with pytest.raises(ConfigError, match="leave max_minutes out"):
+        running.resume(max_minutes=1)
+    running.resume()
     wait_for(lambda: running.status.step > step)
 
 

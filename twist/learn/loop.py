@@ -507,6 +507,8 @@ class Loop:
         while self.requests.hold and not self.requests.stop:
             if self.requests.checkpoint:
                 self._checkpoint()
+            if not (self.path / "run.json").is_file():  # nothing could be asked of it any more
+                raise RecordError(f"the folder of run {self.path.name} is gone: there is nothing to go on with")
             time.sleep(CONTROL_EVERY_S)
             self.requests.look(self.writer, self.step)
         self.writer.event("continue", step=self.step)

@@ -448,7 +448,7 @@ class Run:
         return newest is not None and newest["step"] >= first_stage
 
     def resume(self, *, max_minutes: float | None = None) -> Run:
-        """Go on from the newest checkpoint in a new process; a completed run is left as it is.
+        """Go on: a held run in the process that holds it, any other from its newest checkpoint in a new one.
 
         Parameters
         ----------
@@ -458,10 +458,15 @@ class Run:
         Raises
         ------
         ConfigError
-            When the run is alive or complete, or the minutes are none.
+            When the run trains or is complete, the minutes are none, or are given to a run that is held.
         """
         check_minutes(max_minutes)
         status = self.status
+        if status.state == "HELD":
+            if max_minutes is not None:
+                raise ConfigError(f"run {self.name} is held by a process that has its time: leave max_minutes out")
+            self.proceed()
+            return self
         if status.alive:
             raise ConfigError(f"run {self.name} is {status}: it needs no resuming")
         if status.state == "COMPLETED":

@@ -109,7 +109,7 @@ def read_status(path: Path) -> Status:
     if last_kind is None:
         return Status("STARTING", **facts)
     if last_kind == "hold":
-        return Status("HELD", message="held in memory; `continue` goes on", **facts)
+        return Status("HELD", message="held in memory; `resume` goes on", **facts)
     if log_age > STALLED_AFTER_S:
         return Status("STALLED", message=f"alive, but no step for {log_age:.0f} s", **facts)
     return Status("RUNNING", **facts)
