@@ -234,11 +234,11 @@ def test_every_control_has_a_name_and_can_be_reached_by_keys(page):
 def test_words_pictures_and_time_fit_a_projector_and_nothing_leaves_a_narrow_page(open_page, file):
     page = opened(open_page, f"{file.as_uri()}#step=80", color_scheme="dark")
     expect(page.locator(".lesson")).to_have_attribute("data-step", "80")
-    assert page.locator(".lesson-ticks").bounding_box()["y"] < 700
+    page.wait_for_function("document.querySelector('.lesson-ticks').getBoundingClientRect().y < 700")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == "rgb(21, 24, 29)"
     page.set_viewport_size({"width": 900, "height": 700})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 900
+    page.wait_for_function("document.documentElement.scrollWidth <= 900")  # canvases follow a frame later
 
 
 def test_two_runs_go_in_lockstep_and_the_shorter_rests_at_its_end(open_page, runs):
