@@ -131,3 +131,16 @@ def test_a_closed_view_hears_nothing_and_a_closed_figure_listens_to_nothing(page
     assert page.locator("#a").inner_text() == ""
     page.evaluate("end()")
     assert page.evaluate("listeners.size") == 0
+
+
+def test_a_view_forgets_the_width_that_plotly_kept_until_it_is_closed(page):
+    page.evaluate("begin(); show('one'); bring()")
+    page.wait_for_function("() => document.querySelector('#one').textContent === '0'")
+    kept = """() => {
+        const layout = document.querySelector('#one').layout = { width: 700 };
+        window.dispatchEvent(new Event('resize'));
+        return [layout.width ?? null, layout.autosize ?? null];
+    }"""
+    assert page.evaluate(kept) == [None, True]
+    page.evaluate("one.then((close) => close())")
+    assert page.evaluate(kept) == [700, None]

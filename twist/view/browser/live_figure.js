@@ -93,10 +93,10 @@ class FigureView {
     Object.assign(this, { figure, el, plotly });
     this.onDrawn = ({ detail }) => detail.element === el && this.#drawn();
     document.addEventListener("plotlywidget-after-render", this.onDrawn);
-    this.resized = new ResizeObserver(([{ contentRect: { width } }]) => {
-      const drawn = el.querySelector(".main-svg")?.getBoundingClientRect().width ?? width;
-      if (width && Math.abs(drawn - width) >= 1) window.dispatchEvent(new Event("resize")); // plotly hears of no other
-    });
+    this.resized = new ResizeObserver(() => this.#fit());
+    // A new height makes plotly keep the width of that moment, 700 pixels where it was hidden: it must forget it first.
+    this.onResize = () => el.layout && Object.assign(el.layout, { width: undefined, autosize: true });
+    window.addEventListener("resize", this.onResize);
     this.#draw();
   }
 
@@ -128,6 +128,7 @@ class FigureView {
     for (const [name, value] of this.figure.changes) this.hear(name, value);
     this.el.style.visibility = "";
     this.resized.observe(this.el);
+    this.el.on?.("plotly_afterplot", () => this.el.layout?.width !== undefined && this.#fit());
   }
 
   hear(name, value) {
@@ -135,6 +136,14 @@ class FigureView {
     this.hearing.set(name, value);
     for (const then of this.handlers.get(`change:${name}`) ?? []) then();
     this.hearing.delete(name);
+  }
+
+  /** Be as wide as the page. */
+  #fit() {
+    const { width } = this.el.getBoundingClientRect();
+    const drawn = this.el.querySelector(".main-svg")?.getBoundingClientRect().width ?? width;
+    if (!width || Math.abs(drawn - width) < 1) return;
+    window.dispatchEvent(new Event("resize")); // plotly hears of no other
   }
 
   /** Draw anew, from the newest whole figure. */
@@ -145,6 +154,7 @@ class FigureView {
 
   release() {
     document.removeEventListener("plotlywidget-after-render", this.onDrawn);
+    window.removeEventListener("resize", this.onResize);
     this.resized.disconnect();
     this.end?.();
   }
