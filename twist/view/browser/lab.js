@@ -316,6 +316,7 @@ class LabView {
     for (const pane of this.panes) {
       pane.guess = null;
       pane.bench.restart();
+      if (pane.quiz.asking) pane.bench.pause(); // its question waits for an answer, or for play
     }
     if (playing) this.#go();
     this.refresh();
